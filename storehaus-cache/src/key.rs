@@ -1,0 +1,398 @@
+//! Cache keys: `<global>:<store>:<id>`, injective by construction.
+//!
+//! An id is written as text and every byte outside `[A-Za-z0-9_.-]` is percent-escaped, so an id can neither
+//! contain the separator `:`, nor a glob character, nor the braces that pick a Redis Cluster slot, nor the `~`
+//! that starts StoreHaus' own key families. The parts of a composite id are joined by `,`, which is escaped
+//! inside a part. An id whose encoded form is longer than [`MAX_ID_BYTES`] is replaced by its SHA-256.
+
+use std::borrow::{Borrow, Cow};
+use std::fmt::{Debug, Write as _};
+use std::hash::Hash;
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// An encoded id longer than this many bytes is replaced by `~h:` and the SHA-256 of the encoded form.
+pub const MAX_ID_BYTES: usize = 512;
+
+/// The longest accepted prefix (global or store), in bytes.
+pub const MAX_PREFIX_BYTES: usize = 64;
+
+/// A record key: what identifies one row of a table and one entry of the cache.
+///
+/// Implemented for `Uuid`, `i16`, `i32`, `i64`, `String`, for tuples of two to four keys (composite keys) and, by
+/// `#[derive(Column)]`, for newtypes around them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the key of a model",
+    note = "use `Uuid`, `i32`, `i64`, `String`, or a newtype around one of them with `#[derive(Column)]`"
+)]
+pub trait Key: KeyRef<Owned = Self> + Clone + Debug + 'static {
+    /// Reads a key back from the text [`KeyRef::write`] produced; `None` when the text is no such key.
+    fn parse(parts: &mut KeyParts<'_>) -> Option<Self>;
+}
+
+/// The borrowed form in which a key may be handed to a lookup: `str` for `String`, the key itself for all others.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a key that can be looked up",
+    note = "pass a reference to the model's key type, or `&str` where the key is a `String`"
+)]
+pub trait KeyRef: Hash + Eq + Send + Sync {
+    /// The key type this borrows from.
+    type Owned: Key + Borrow<Self>;
+
+    /// The owned key.
+    fn to_key(&self) -> Self::Owned;
+
+    /// Appends the escaped text of this key to `out`.
+    fn write(&self, out: &mut KeyWriter);
+}
+
+/// Collects the parts of one id.
+#[derive(Debug)]
+pub struct KeyWriter {
+    text: String,
+    start: usize,
+    parts: usize,
+}
+
+impl KeyWriter {
+    /// Appends one part, escaped.
+    pub fn part(&mut self, text: &str) {
+        self.separate();
+        escape_into(&mut self.text, text);
+    }
+
+    /// Appends one part whose text is known to need no escape: digits, `-`, hexadecimal.
+    pub fn plain(&mut self, part: impl std::fmt::Display) {
+        self.separate();
+        write!(self.text, "{part}").unwrap_or_else(|_| unreachable!("writing to a String cannot fail"));
+    }
+
+    fn separate(&mut self) {
+        if self.parts > 0 {
+            self.text.push(',');
+        }
+        self.parts += 1;
+    }
+}
+
+/// The unescaped parts of an id's text, in order.
+#[derive(Debug)]
+pub struct KeyParts<'a> {
+    rest: Option<&'a str>,
+}
+
+impl<'a> KeyParts<'a> {
+    /// Splits the encoded text of an id.
+    pub fn new(encoded: &'a str) -> Self {
+        Self { rest: Some(encoded) }
+    }
+
+    /// The next part, unescaped; `None` when there is none or it is not valid.
+    pub fn next_part(&mut self) -> Option<Cow<'a, str>> {
+        let rest = self.rest?;
+        let part = match rest.split_once(',') {
+            Some((part, rest)) => {
+                self.rest = Some(rest);
+                part
+            }
+            None => {
+                self.rest = None;
+                rest
+            }
+        };
+        unescape(part)
+    }
+
+    /// Whether every part was read.
+    pub fn is_done(&self) -> bool {
+        self.rest.is_none()
+    }
+}
+
+/// The key prefix of one store, `<global>:<store>:`, and the only maker of its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KeySpace {
+    prefix: Box<str>,
+    global: usize,
+}
+
+impl KeySpace {
+    /// Joins a global and a store prefix.
+    ///
+    /// # Errors
+    /// The reason, when one of them is empty, longer than [`MAX_PREFIX_BYTES`] or has a character outside
+    /// `[A-Za-z0-9_.-]`.
+    pub fn new(global: &str, store: &str) -> Result<Self, String> {
+        check_prefix("global prefix", global)?;
+        check_prefix("store prefix", store)?;
+        Ok(Self { prefix: format!("{global}:{store}:").into(), global: global.len() })
+    }
+
+    /// `<global>:<store>:`.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The store segment.
+    pub fn store(&self) -> &str {
+        &self.prefix[self.global + 1..self.prefix.len() - 1]
+    }
+
+    /// The full key of a record.
+    pub fn key<Q: KeyRef + ?Sized>(&self, id: &Q) -> String {
+        let mut text = String::with_capacity(self.prefix.len() + 40);
+        text.push_str(&self.prefix);
+        let start = text.len();
+        let mut writer = KeyWriter { text, start, parts: 0 };
+        id.write(&mut writer);
+        finish(writer)
+    }
+
+    /// The full key of a record whose id is given as plain text, as [`CacheManager`](crate::CacheManager) takes it.
+    pub fn text_key(&self, id: &str) -> String {
+        self.key(id)
+    }
+
+    /// The encoded id inside a full key of this space.
+    pub fn id_of<'k>(&self, key: &'k str) -> Option<&'k str> {
+        key.strip_prefix(&*self.prefix)
+    }
+}
+
+/// The encoded text of a key, without any prefix.
+pub fn encode_id<Q: KeyRef + ?Sized>(id: &Q) -> String {
+    let mut writer = KeyWriter { text: String::with_capacity(40), start: 0, parts: 0 };
+    id.write(&mut writer);
+    finish(writer)
+}
+
+/// Reads a key from its encoded text; `None` when it is no key of this type (or was hashed for its length).
+pub fn decode_id<K: Key>(encoded: &str) -> Option<K> {
+    let mut parts = KeyParts::new(encoded);
+    let key = K::parse(&mut parts)?;
+    parts.is_done().then_some(key)
+}
+
+/// Checks a global or store prefix.
+///
+/// # Errors
+/// The reason it is refused.
+pub fn check_prefix(what: &str, prefix: &str) -> Result<(), String> {
+    if prefix.is_empty() {
+        return Err(format!("the {what} is empty; give it at least one character"));
+    }
+    if prefix.len() > MAX_PREFIX_BYTES {
+        return Err(format!("the {what} is {} bytes long; at most {MAX_PREFIX_BYTES} are allowed", prefix.len()));
+    }
+    match prefix.chars().find(|c| !c.is_ascii() || !is_plain(*c as u8)) {
+        Some(bad) => Err(format!("the {what} has the character {bad:?}; only A-Z, a-z, 0-9, '_', '.' and '-' are allowed")),
+        None => Ok(()),
+    }
+}
+
+fn finish(writer: KeyWriter) -> String {
+    let KeyWriter { mut text, start, .. } = writer;
+    if text.len() - start > MAX_ID_BYTES {
+        let digest = Sha256::digest(&text.as_bytes()[start..]);
+        text.truncate(start);
+        text.push_str("~h:");
+        for byte in digest {
+            push_hex(&mut text, byte);
+        }
+    }
+    text
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
+}
+
+fn escape_into(out: &mut String, text: &str) {
+    for &byte in text.as_bytes() {
+        if is_plain(byte) {
+            out.push(byte as char);
+        } else {
+            out.push('%');
+            push_hex(out, byte);
+        }
+    }
+}
+
+fn push_hex(out: &mut String, byte: u8) {
+    const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    out.push(HEX[usize::from(byte >> 4)]);
+    out.push(HEX[usize::from(byte & 15)]);
+}
+
+fn unescape(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let high = (bytes.next()? as char).to_digit(16)?;
+            let low = (bytes.next()? as char).to_digit(16)?;
+            out.push((high * 16 + low) as u8);
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok().map(Cow::Owned)
+}
+
+macro_rules! plain_key {
+    ($($ty:ty),*) => {$(
+        impl KeyRef for $ty {
+            type Owned = Self;
+
+            fn to_key(&self) -> Self {
+                *self
+            }
+
+            fn write(&self, out: &mut KeyWriter) {
+                out.plain(self);
+            }
+        }
+
+        impl Key for $ty {
+            fn parse(parts: &mut KeyParts<'_>) -> Option<Self> {
+                parts.next_part()?.parse().ok()
+            }
+        }
+    )*};
+}
+
+plain_key!(i16, i32, i64, Uuid);
+
+impl KeyRef for str {
+    type Owned = String;
+
+    fn to_key(&self) -> String {
+        self.to_owned()
+    }
+
+    fn write(&self, out: &mut KeyWriter) {
+        out.part(self);
+    }
+}
+
+impl KeyRef for String {
+    type Owned = Self;
+
+    fn to_key(&self) -> Self {
+        self.clone()
+    }
+
+    fn write(&self, out: &mut KeyWriter) {
+        out.part(self);
+    }
+}
+
+impl Key for String {
+    fn parse(parts: &mut KeyParts<'_>) -> Option<Self> {
+        parts.next_part().map(Cow::into_owned)
+    }
+}
+
+macro_rules! composite_key {
+    ($($name:ident . $index:tt),*) => {
+        impl<$($name: Key),*> KeyRef for ($($name,)*) {
+            type Owned = Self;
+
+            fn to_key(&self) -> Self {
+                self.clone()
+            }
+
+            fn write(&self, out: &mut KeyWriter) {
+                $(self.$index.write(out);)*
+            }
+        }
+
+        impl<$($name: Key),*> Key for ($($name,)*) {
+            fn parse(parts: &mut KeyParts<'_>) -> Option<Self> {
+                Some(($($name::parse(parts)?,)*))
+            }
+        }
+    };
+}
+
+composite_key!(A.0, B.1);
+composite_key!(A.0, B.1, C.2);
+composite_key!(A.0, B.1, C.2, D.3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_documented_examples() {
+        let id: Uuid = "123e4567-e89b-12d3-a456-426614174000".parse().unwrap();
+        let space = KeySpace::new("myapp", "users").unwrap();
+        assert_eq!(space.key(&id), "myapp:users:123e4567-e89b-12d3-a456-426614174000");
+        let space = KeySpace::new("myapp", "premium_users").unwrap();
+        assert_eq!(space.key(&id), "myapp:premium_users:123e4567-e89b-12d3-a456-426614174000");
+        assert_eq!(space.store(), "premium_users");
+    }
+
+    #[test]
+    fn separators_globs_braces_and_families_are_escaped() {
+        let space = KeySpace::new("a", "s").unwrap();
+        assert_eq!(space.key("x:*{}[]?%~ ,"), "a:s:x%3a%2a%7b%7d%5b%5d%3f%25%7e%20%2c");
+        assert_eq!(space.key("é"), "a:s:%c3%a9");
+        assert_ne!(space.key("query:abc"), "a:s:query:abc");
+    }
+
+    #[test]
+    fn long_ids_are_hashed_and_stay_apart() {
+        let space = KeySpace::new("a", "s").unwrap();
+        let (one, two) = ("x".repeat(1 << 20), format!("{}y", "x".repeat((1 << 20) - 1)));
+        assert_eq!(space.key(one.as_str()).len(), "a:s:~h:".len() + 64);
+        assert_ne!(space.key(one.as_str()), space.key(two.as_str()));
+        assert_eq!(space.key("x".repeat(MAX_ID_BYTES).as_str()).len(), "a:s:".len() + MAX_ID_BYTES);
+    }
+
+    #[test]
+    fn prefixes_are_checked() {
+        assert!(KeySpace::new("my app", "s").unwrap_err().contains("' '"));
+        assert!(KeySpace::new("a", "").unwrap_err().contains("empty"));
+        assert!(KeySpace::new("a:b", "s").is_err());
+        assert!(KeySpace::new("a", &"s".repeat(65)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn text_ids_round_trip(id in any::<String>()) {
+            prop_assert_eq!(decode_id::<String>(&encode_id(&id)), (encode_id(&id).len() <= MAX_ID_BYTES).then_some(id));
+        }
+
+        #[test]
+        fn composite_ids_round_trip(id in any::<(i64, String, i32)>()) {
+            prop_assume!(encode_id(&id).len() <= MAX_ID_BYTES);
+            prop_assert_eq!(decode_id::<(i64, String, i32)>(&encode_id(&id)), Some(id));
+        }
+
+        #[test]
+        fn keys_are_injective(
+            a in "[a-z.:%*,~{}]{0,6}", b in "[a-z.:%*,~{}]{0,6}", c in "[a-z.:%*,~{}]{0,6}", d in "[a-z.:%*,~{}]{0,6}",
+            s in "[a-c.-]{1,3}", t in "[a-c.-]{1,3}", g in "[a-c.-]{1,3}", h in "[a-c.-]{1,3}",
+        ) {
+            let (one, two) = (KeySpace::new(&g, &s).unwrap(), KeySpace::new(&h, &t).unwrap());
+            let same = (&g, &s, &a, &b) == (&h, &t, &c, &d);
+            prop_assert_eq!(one.key(&(a.clone(), b.clone())) == two.key(&(c.clone(), d.clone())), same);
+            let same = (&g, &s, &a) == (&h, &t, &c);
+            prop_assert_eq!(one.key(&a) == two.key(&c), same);
+        }
+
+        #[test]
+        fn keys_are_printable_and_have_two_separators(id in any::<String>()) {
+            prop_assume!(encode_id(&id).len() <= MAX_ID_BYTES);
+            let key = KeySpace::new("g", "s").unwrap().key(&id);
+            prop_assert!(key.bytes().all(|b| b.is_ascii_graphic()));
+            prop_assert_eq!(key.matches(':').count(), 2);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The coherent cache behind StoreHaus. Knows no database.
+
+pub mod codec;
+pub mod key;
+
+pub use codec::{CacheField, Cacheable, DecodeError, Decoder, EncodeError, Encoder};
+pub use key::{Key, KeyParts, KeyRef, KeySpace, KeyWriter};
