@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod key;
+pub mod l2;
 
 pub use codec::{CacheField, Cacheable, DecodeError, Decoder, EncodeError, Encoder};
 pub use key::{Key, KeyParts, KeyRef, KeySpace, KeyWriter};

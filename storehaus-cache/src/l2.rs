@@ -1,0 +1,131 @@
+//! The seam to the shared tier: the few single-key commands the protocol needs.
+//!
+//! [`L2`] is implemented by the Redis tier. An implementation makes one attempt and reports what happened; deadlines,
+//! retries, the breaker and the journal of invalidations that could not be delivered belong to `Remote`.
+
+use std::future::Future;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::codec::header::Token;
+
+/// The identity of the server a reply came from; changes when it restarts or another one is promoted.
+pub type Incarnation = u64;
+
+/// The shared tier: a key-value server with expiry and compare-and-set on one key.
+pub trait L2: Send + Sync + 'static {
+    /// What stands under `key`. One command: `GET`.
+    fn get(&self, key: &str) -> impl Future<Output = Result<Reply, L2Error>> + Send;
+
+    /// What stands under each of `keys`, in order. One command: `MGET`. A key of another type reads as empty.
+    fn get_many(&self, keys: &[String]) -> impl Future<Output = Result<ManyReply, L2Error>> + Send;
+
+    /// Places a lease where nothing stands. One command: `SET key lease NX GET PX ttl`.
+    fn lease(
+        &self,
+        key: &str,
+        token: Token,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<LeaseReply, L2Error>> + Send;
+
+    /// [`lease`](Self::lease) for many keys in one round trip; a key refused by the server (another type) is `None`.
+    fn lease_many(
+        &self,
+        keys: &[(String, Token)],
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Vec<Option<LeaseReply>>, L2Error>> + Send;
+
+    /// Places a lease where the content still starts with `seen`, or where nothing stands. One script call.
+    fn replace(
+        &self,
+        key: &str,
+        seen: &[u8],
+        token: Token,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<LeaseReply, L2Error>> + Send;
+
+    /// Stores each value whose lease is still in place, in one round trip; whether each was stored.
+    fn fill(&self, fills: &[Fill]) -> impl Future<Output = Result<Vec<bool>, L2Error>> + Send;
+
+    /// Gives back each lease that is still in place, in one round trip.
+    fn release(&self, leases: &[(String, Token)]) -> impl Future<Output = Result<(), L2Error>> + Send;
+
+    /// Removes whatever stands under `keys`; how many existed. One command: `DEL`.
+    fn delete(&self, keys: &[String]) -> impl Future<Output = Result<u64, L2Error>> + Send;
+
+    /// How long `key` has left; `None` when it does not exist. One command: `PTTL`.
+    fn ttl(&self, key: &str) -> impl Future<Output = Result<Option<Duration>, L2Error>> + Send;
+
+    /// Removes every key that matches `glob` (already escaped), by `SCAN` and `UNLINK` in batches; how many.
+    fn delete_matching(&self, glob: &str) -> impl Future<Output = Result<u64, L2Error>> + Send;
+
+    /// Opens a fresh connection and asks the server whether it is there. For the probe that ends an outage.
+    fn probe(&self) -> impl Future<Output = Result<(), L2Error>> + Send;
+
+    /// Drops every open connection, so that the next command opens a new one.
+    fn reset(&self);
+}
+
+/// The reply to [`L2::get`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The content, if any.
+    pub bytes: Option<Vec<u8>>,
+    /// Who said so.
+    pub incarnation: Incarnation,
+}
+
+/// The reply to [`L2::get_many`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManyReply {
+    /// The contents, in the order asked.
+    pub bytes: Vec<Option<Vec<u8>>>,
+    /// Who said so.
+    pub incarnation: Incarnation,
+}
+
+/// The reply to a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseReply {
+    /// The lease stands; a value filled under it is stamped with this incarnation.
+    Granted(Incarnation),
+    /// Something stands there already.
+    Taken(Reply),
+}
+
+/// A value to store under a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// The full key.
+    pub key: String,
+    /// The lease it was loaded under.
+    pub token: Token,
+    /// Header and payload.
+    pub value: Vec<u8>,
+    /// How long the value may stay.
+    pub ttl: Duration,
+}
+
+/// What went wrong at the shared tier. Texts never hold values.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum L2Error {
+    /// No connection, or it broke: nothing is known about the command.
+    #[error("no connection to the cache server: {0}")]
+    Connection(String),
+    /// The server refused this command for a reason that concerns the whole server (LOADING, READONLY, NOAUTH, OOM, …).
+    #[error("the cache server refused the command: {code}: {detail}")]
+    Refused {
+        /// The first word of the reply.
+        code: String,
+        /// The rest of it.
+        detail: String,
+    },
+    /// No answer in time: nothing is known about the command.
+    #[error("the cache server did not answer within {0:?}")]
+    Timeout(Duration),
+    /// The key holds a type that is not ours; concerns this key alone.
+    #[error("the key holds a value of another type")]
+    WrongType,
+}

@@ -1,0 +1,187 @@
+//! The databases StoreHaus runs on.
+//!
+//! [`Backend`] is written once per database by a macro, so that the bounds sqlx's generic code needs (executors,
+//! argument lifetimes) never surface: a caller of generic store code writes `T: Persist<DB>, DB: Backend` and no more.
+
+use std::future::Future;
+
+use futures_core::stream::BoxStream;
+use sqlx::{Database, Pool, SqlStr};
+
+/// Why a value could not be bound.
+pub type BindError = sqlx::error::BoxDynError;
+
+/// A database StoreHaus runs on: `Postgres` or `Sqlite`, each behind the feature of its name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a database StoreHaus runs on",
+    note = "use `Postgres` or `Sqlite`, and switch on the feature of that name"
+)]
+pub trait Backend: sealed::Sealed + Database {
+    /// Which SQL it speaks.
+    const DIALECT: Dialect;
+
+    /// How many parameters one statement may have.
+    const MAX_BINDS: usize;
+
+    /// What starts a transaction that will write.
+    const BEGIN: &'static str;
+
+    /// Opens a pool with the defaults StoreHaus recommends.
+    fn open(url: &str) -> impl Future<Output = Result<Pool<Self>, sqlx::Error>> + Send;
+
+    /// Runs a statement; the number of rows it affected.
+    fn execute(
+        conn: &mut Self::Connection,
+        sql: SqlStr,
+        args: Self::Arguments,
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+
+    /// Runs a statement that has no parameters and is not worth preparing: BEGIN, COMMIT, DDL.
+    fn run(conn: &mut Self::Connection, sql: SqlStr) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Runs a statement that yields at most one row.
+    fn fetch_optional(
+        conn: &mut Self::Connection,
+        sql: SqlStr,
+        args: Self::Arguments,
+    ) -> impl Future<Output = Result<Option<Self::Row>, sqlx::Error>> + Send;
+
+    /// Runs a statement that yields rows.
+    fn fetch_all(
+        conn: &mut Self::Connection,
+        sql: SqlStr,
+        args: Self::Arguments,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send;
+
+    /// Runs a statement and hands out its rows as they arrive.
+    fn fetch<'c>(
+        conn: &'c mut Self::Connection,
+        sql: SqlStr,
+        args: Self::Arguments,
+    ) -> BoxStream<'c, Result<Self::Row, sqlx::Error>>;
+}
+
+/// Which SQL a backend speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// PostgreSQL.
+    Postgres,
+    /// SQLite.
+    Sqlite,
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    #[cfg(feature = "postgres")]
+    impl Sealed for sqlx::Postgres {}
+
+    #[cfg(feature = "sqlite")]
+    impl Sealed for sqlx::Sqlite {}
+}
+
+macro_rules! backend {
+    ($db:ident, $module:ident, $binds:literal, $begin:literal) => {
+        impl Backend for sqlx::$db {
+            const DIALECT: Dialect = Dialect::$db;
+            const MAX_BINDS: usize = $binds;
+            const BEGIN: &'static str = $begin;
+
+            async fn open(url: &str) -> Result<Pool<Self>, sqlx::Error> {
+                $module::open(url).await
+            }
+
+            async fn execute(
+                conn: &mut Self::Connection,
+                sql: SqlStr,
+                args: Self::Arguments,
+            ) -> Result<u64, sqlx::Error> {
+                Ok(sqlx::query_with::<Self, _>(sql, args).execute(conn).await?.rows_affected())
+            }
+
+            async fn run(conn: &mut Self::Connection, sql: SqlStr) -> Result<(), sqlx::Error> {
+                sqlx::raw_sql(sql).execute(conn).await.map(drop)
+            }
+
+            async fn fetch_optional(
+                conn: &mut Self::Connection,
+                sql: SqlStr,
+                args: Self::Arguments,
+            ) -> Result<Option<Self::Row>, sqlx::Error> {
+                sqlx::query_with::<Self, _>(sql, args).fetch_optional(conn).await
+            }
+
+            async fn fetch_all(
+                conn: &mut Self::Connection,
+                sql: SqlStr,
+                args: Self::Arguments,
+            ) -> Result<Vec<Self::Row>, sqlx::Error> {
+                sqlx::query_with::<Self, _>(sql, args).fetch_all(conn).await
+            }
+
+            fn fetch<'c>(
+                conn: &'c mut Self::Connection,
+                sql: SqlStr,
+                args: Self::Arguments,
+            ) -> BoxStream<'c, Result<Self::Row, sqlx::Error>> {
+                sqlx::query_with::<Self, _>(sql, args).fetch(conn)
+            }
+        }
+    };
+}
+
+#[cfg(feature = "postgres")]
+backend!(Postgres, postgres, 65_535, "BEGIN");
+
+#[cfg(feature = "sqlite")]
+backend!(Sqlite, sqlite, 32_766, "BEGIN IMMEDIATE");
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use std::str::FromStr;
+    use std::time::Duration;
+
+    use sqlx::Connection;
+    use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+    /// A connection idle for longer than this is pinged before it is used.
+    const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
+
+    pub(super) async fn open(url: &str) -> Result<PgPool, sqlx::Error> {
+        PgPoolOptions::new()
+            .max_connections(16)
+            .acquire_timeout(Duration::from_secs(2))
+            .test_before_acquire(false)
+            .before_acquire(|conn, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > PING_AFTER_IDLE { conn.ping().await.map(|()| true) } else { Ok(true) }
+                })
+            })
+            .connect_with(PgConnectOptions::from_str(url)?)
+            .await
+    }
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use std::str::FromStr;
+    use std::time::Duration;
+
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+
+    pub(super) async fn open(url: &str) -> Result<SqlitePool, sqlx::Error> {
+        let options = SqliteConnectOptions::from_str(url)?
+            .busy_timeout(Duration::from_secs(5))
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal);
+        // Every connection to an in-memory database is a database of its own.
+        let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+        let pool = SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(5));
+        let pool = if in_memory {
+            pool.max_connections(1).idle_timeout(None).max_lifetime(None)
+        } else {
+            pool.max_connections(8)
+        };
+        pool.connect_with(options).await
+    }
+}
