@@ -186,7 +186,9 @@ pub fn check_prefix(what: &str, prefix: &str) -> Result<(), String> {
         return Err(format!("the {what} is {} bytes long; at most {MAX_PREFIX_BYTES} are allowed", prefix.len()));
     }
     match prefix.chars().find(|c| !c.is_ascii() || !is_plain(*c as u8)) {
-        Some(bad) => Err(format!("the {what} has the character {bad:?}; only A-Z, a-z, 0-9, '_', '.' and '-' are allowed")),
+        Some(bad) => {
+            Err(format!("the {what} has the character {bad:?}; only A-Z, a-z, 0-9, '_', '.' and '-' are allowed"))
+        }
         None => Ok(()),
     }
 }

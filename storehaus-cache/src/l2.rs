@@ -22,12 +22,8 @@ pub trait L2: Send + Sync + 'static {
     fn get_many(&self, keys: &[String]) -> impl Future<Output = Result<ManyReply, L2Error>> + Send;
 
     /// Places a lease where nothing stands. One command: `SET key lease NX GET PX ttl`.
-    fn lease(
-        &self,
-        key: &str,
-        token: Token,
-        ttl: Duration,
-    ) -> impl Future<Output = Result<LeaseReply, L2Error>> + Send;
+    fn lease(&self, key: &str, token: Token, ttl: Duration)
+    -> impl Future<Output = Result<LeaseReply, L2Error>> + Send;
 
     /// [`lease`](Self::lease) for many keys in one round trip; a key refused by the server (another type) is `None`.
     fn lease_many(

@@ -3,6 +3,9 @@
 pub mod codec;
 pub mod key;
 pub mod l2;
+#[cfg(feature = "redis")]
+pub mod redis;
+pub mod remote;
 
 pub use codec::{CacheField, Cacheable, DecodeError, Decoder, EncodeError, Encoder};
 pub use key::{Key, KeyParts, KeyRef, KeySpace, KeyWriter};

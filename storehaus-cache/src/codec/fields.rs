@@ -214,8 +214,24 @@ macro_rules! cacheable {
 }
 
 cacheable!(
-    bool, i16, i32, i64, f32, f64, String, Vec<u8>, Uuid, NaiveDate, NaiveTime, NaiveDateTime, DateTime<Utc>, Decimal,
-    serde_json::Value, Vec<String>, Vec<i64>, Vec<Uuid>
+    bool,
+    i16,
+    i32,
+    i64,
+    f32,
+    f64,
+    String,
+    Vec<u8>,
+    Uuid,
+    NaiveDate,
+    NaiveTime,
+    NaiveDateTime,
+    DateTime<Utc>,
+    Decimal,
+    serde_json::Value,
+    Vec<String>,
+    Vec<i64>,
+    Vec<Uuid>
 );
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ mod fields;
 
 pub mod header;
 
-
 pub use fields::JsonField;
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};

@@ -1,0 +1,197 @@
+//! The connections in use: a fixed number of places, each with at most one connection the pool accounts for.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use bb8_redis::bb8::{Pool, PooledConnection};
+use futures_util::FutureExt as _;
+use redis::cmd;
+use tokio::time::Instant;
+
+use crate::l2::L2Error;
+
+use super::connect::Manager;
+use super::link::Link;
+
+/// Hands out connections in turn.
+pub(super) struct Slots {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: Pool<Manager>,
+    places: Box<[Place]>,
+    /// The turn; wraps around.
+    next: AtomicUsize,
+    /// Counts resets: a connection opened before one is not kept after it.
+    generation: AtomicU64,
+    /// Held while a connection goes into the pool and out of it again, so that the same one comes out.
+    adopting: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Place {
+    /// Read by every command, written when the connection is replaced.
+    current: RwLock<Option<Kept>>,
+    /// Held while a connection is opened, so that one caller opens it for all; the last attempt, if it failed.
+    opening: tokio::sync::Mutex<Option<Failure>>,
+    /// Counts failed attempts: who waited for one that failed shares its error.
+    failures: AtomicU64,
+}
+
+struct Failure {
+    error: L2Error,
+    at: Instant,
+}
+
+/// A connection with the pool's permission for it. Commands in flight hold clones of the link alone, so that the
+/// permission is free again as soon as the connection is given up.
+struct Kept {
+    link: Link,
+    _permission: PooledConnection<'static, Manager>,
+}
+
+impl Drop for Kept {
+    /// The pool must not keep it for the next one.
+    fn drop(&mut self) {
+        self.link.mark_broken();
+    }
+}
+
+impl Slots {
+    pub(super) fn new(pool: Pool<Manager>, size: NonZeroUsize) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                pool,
+                places: (0..size.get()).map(|_| Place::default()).collect(),
+                next: AtomicUsize::new(0),
+                generation: AtomicU64::new(0),
+                adopting: Mutex::new(()),
+            }),
+        }
+    }
+
+    /// The next connection and its place. Waits for one to be opened only if there is none at all.
+    pub(super) async fn link(&self) -> Result<(usize, Link), L2Error> {
+        let shared = &self.shared;
+        let places = shared.places.len();
+        let turn = shared.next.fetch_add(1, Ordering::Relaxed) % places;
+        if let Some(link) = shared.places[turn].live() {
+            return Ok((turn, link));
+        }
+        for other in (1..places).map(|step| (turn + step) % places) {
+            if let Some(link) = shared.places[other].live() {
+                self.open_in_background(turn);
+                return Ok((other, link));
+            }
+        }
+        Ok((turn, shared.open(turn).await?))
+    }
+
+    /// The connection of one place, opened if need be.
+    pub(super) async fn link_at(&self, place: usize) -> Result<Link, L2Error> {
+        match self.shared.places[place].live() {
+            Some(link) => Ok(link),
+            None => self.shared.open(place).await,
+        }
+    }
+
+    /// Opens a connection whatever is there already, and asks for an answer on it. An empty place keeps it.
+    pub(super) async fn probe(&self) -> Result<(), L2Error> {
+        let generation = self.shared.generation.load(Ordering::Acquire);
+        let mut link = self.shared.pool.dedicated_connection().await?;
+        link.command(&cmd("PING")).await.map_err(|fault| fault.error)?;
+        if let Some(place) = self.shared.places.iter().find(|place| place.live().is_none()) {
+            self.shared.keep(place, &link, generation);
+        }
+        Ok(())
+    }
+
+    pub(super) fn reset(&self) {
+        self.shared.generation.fetch_add(1, Ordering::AcqRel);
+        for place in &self.shared.places {
+            place.clear();
+        }
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.shared.pool.state().connections as usize
+    }
+
+    fn open_in_background(&self, place: usize) {
+        match self.shared.places[place].opening.try_lock() {
+            Ok(last) if last.as_ref().is_none_or(|failure| failure.at.elapsed() >= BACKGROUND_PAUSE) => {}
+            _ => return,
+        }
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            // Whoever needs this place next meets the same error and reports it.
+            let _ = shared.open(place).await;
+        });
+    }
+}
+
+impl Shared {
+    /// Opens a connection for a place, or waits for the one who does.
+    async fn open(&self, at: usize) -> Result<Link, L2Error> {
+        let place = &self.places[at];
+        let failures = place.failures.load(Ordering::Acquire);
+        let mut last = place.opening.lock().await;
+        if let Some(link) = place.live() {
+            return Ok(link);
+        }
+        if let (true, Some(failure)) = (place.failures.load(Ordering::Acquire) != failures, &*last) {
+            return Err(failure.error.clone());
+        }
+        let generation = self.generation.load(Ordering::Acquire);
+        match self.pool.dedicated_connection().await {
+            Ok(link) => {
+                *last = None;
+                self.keep(place, &link, generation);
+                Ok(link)
+            }
+            Err(error) => {
+                *last = Some(Failure { error: error.clone(), at: Instant::now() });
+                place.failures.fetch_add(1, Ordering::AcqRel);
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps a connection in a place that has none, unless there was a reset since it was asked for. A connection that
+    /// is not kept serves the command it was opened for and is closed.
+    fn keep(&self, place: &Place, link: &Link, generation: u64) {
+        let mut current = place.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|kept| !kept.link.is_broken()) {
+            return;
+        }
+        *current = None;
+        if self.generation.load(Ordering::Acquire) == generation {
+            *current = self.adopt(link);
+        }
+    }
+
+    fn adopt(&self, link: &Link) -> Option<Kept> {
+        let _one_at_a_time = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pool.add(link.clone()).ok()?;
+        // The pool has an idle connection now, so that this is ready at once.
+        let permission = self.pool.get_owned().now_or_never()?.ok()?;
+        Some(Kept { link: link.clone(), _permission: permission })
+    }
+}
+
+impl Place {
+    fn live(&self) -> Option<Link> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().map(|kept| &kept.link).filter(|link| !link.is_broken()).cloned()
+    }
+
+    fn clear(&self) {
+        self.current.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// How long a place whose connection could not be opened is left alone while others serve.
+const BACKGROUND_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,344 @@
+//! The shared tier as the stores use it: bounded reads, a breaker, and invalidations that are never lost.
+//!
+//! A [`Remote`] is *up* or *down*. While it is down no command of the read path is sent. A read that fails takes it
+//! down; a probe in the background brings it up again, after every invalidation that could not be delivered was
+//! replayed. So no read is served from the tier between an invalidation that failed and its replay.
+
+mod deliver;
+mod gate;
+mod journal;
+mod probe;
+mod stats;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::codec::header::Token;
+use crate::l2::{Fill, L2, L2Error, LeaseReply, ManyReply, Reply};
+
+use self::gate::{Effects, Gate};
+use self::stats::Counters;
+pub use self::stats::{RemoteState, RemoteStats};
+
+/// How patient a [`Remote`] is.
+#[derive(Clone, Debug)]
+pub struct RemoteSettings {
+    /// How long a command of the read path may take. Default: 50 ms.
+    pub read_budget: Duration,
+    /// How long an invalidation or a manual operation may take. Default: 1 s.
+    pub timeout: Duration,
+    /// How often an invalidation or a manual operation is tried. Default: 3.
+    pub retry_attempts: u32,
+    /// The pause between those attempts. Default: 100 ms.
+    pub retry_delay: Duration,
+    /// The longest pause between two probes of a server that is away. Default, and at most: 100 ms.
+    pub probe_interval: Duration,
+    /// How many undelivered keys are remembered one by one; beyond that the replay removes everything that matches
+    /// `flush_glob`. Default: 100,000.
+    pub journal_capacity: usize,
+    /// Matches every key of this cache; already escaped.
+    pub flush_glob: String,
+}
+
+impl RemoteSettings {
+    /// The defaults, for a cache whose keys all match `flush_glob`.
+    pub fn new(flush_glob: impl Into<String>) -> Self {
+        Self {
+            read_budget: Duration::from_millis(50),
+            timeout: Duration::from_secs(1),
+            retry_attempts: 3,
+            retry_delay: Duration::from_millis(100),
+            probe_interval: MAX_PROBE_INTERVAL,
+            journal_capacity: 100_000,
+            flush_glob: flush_glob.into(),
+        }
+    }
+}
+
+/// Why the tier has no answer; the read goes to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bypass {
+    /// The tier is down; nothing was sent.
+    Down,
+    /// This command failed.
+    Failed,
+    /// The key holds a value of another type.
+    WrongType,
+}
+
+/// What became of an invalidation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalidated {
+    /// The server removed the keys.
+    Confirmed,
+    /// The keys are remembered: this instance reads nothing from the tier until they are removed. Other instances do.
+    Journaled,
+}
+
+/// A shared tier with deadlines, breaker and journal. Clones share everything.
+pub struct Remote<L> {
+    inner: Arc<Inner<L>>,
+}
+
+struct Inner<L> {
+    l2: Arc<L>,
+    settings: RemoteSettings,
+    gate: Gate,
+    counters: Counters,
+}
+
+impl<L: L2> Remote<L> {
+    /// Wraps a tier. Sends nothing and needs no runtime. Starts up.
+    pub fn new(l2: L, mut settings: RemoteSettings) -> Self {
+        settings.probe_interval = settings.probe_interval.clamp(Duration::from_millis(1), MAX_PROBE_INTERVAL);
+        let gate = Gate::new(settings.journal_capacity);
+        Self { inner: Arc::new(Inner { l2: Arc::new(l2), settings, gate, counters: Counters::default() }) }
+    }
+
+    /// Whether commands of the read path are sent. One atomic load.
+    pub fn is_up(&self) -> bool {
+        self.inner.gate.is_up()
+    }
+
+    /// The deadline of a command of the read path that starts now.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.inner.settings.read_budget
+    }
+
+    /// Waits until the tier is up. While it is down, that includes the replay of every pending invalidation.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn wait_until_up(&self) {
+        if !self.is_up() {
+            self.inner.revive();
+        }
+        self.inner.gate.wait_until_up().await;
+    }
+
+    /// What stands under `key`. See [`L2::get`].
+    ///
+    /// # Errors
+    /// Why the tier has no answer.
+    pub async fn get(&self, key: &str, deadline: Instant) -> Result<Reply, Bypass> {
+        self.inner.run(deadline, None, self.inner.l2.get(key)).await
+    }
+
+    /// What stands under each of `keys`. See [`L2::get_many`].
+    ///
+    /// # Errors
+    /// Why the tier has no answer.
+    pub async fn get_many(&self, keys: &[String], deadline: Instant) -> Result<ManyReply, Bypass> {
+        self.inner.run(deadline, None, self.inner.l2.get_many(keys)).await
+    }
+
+    /// Places a lease. See [`L2::lease`].
+    ///
+    /// # Errors
+    /// Why the tier has no answer; the lease may stand all the same, until it expires.
+    pub async fn lease(&self, key: &str, token: Token, ttl: Duration, deadline: Instant) -> Result<LeaseReply, Bypass> {
+        self.inner.run(deadline, Some(key), self.inner.l2.lease(key, token, ttl)).await
+    }
+
+    /// Places many leases. See [`L2::lease_many`].
+    ///
+    /// # Errors
+    /// Why the tier has no answer; the leases may stand all the same, until they expire.
+    pub async fn lease_many(
+        &self,
+        keys: &[(String, Token)],
+        ttl: Duration,
+        deadline: Instant,
+    ) -> Result<Vec<Option<LeaseReply>>, Bypass> {
+        let first = keys.first().map(|(key, _)| key.as_str());
+        self.inner.run(deadline, first, self.inner.l2.lease_many(keys, ttl)).await
+    }
+
+    /// Places a lease over what was seen. See [`L2::replace`].
+    ///
+    /// # Errors
+    /// Why the tier has no answer; the lease may stand all the same, until it expires.
+    pub async fn replace(
+        &self,
+        key: &str,
+        seen: &[u8],
+        token: Token,
+        ttl: Duration,
+        deadline: Instant,
+    ) -> Result<LeaseReply, Bypass> {
+        self.inner.run(deadline, Some(key), self.inner.l2.replace(key, seen, token, ttl)).await
+    }
+
+    /// Stores values under their leases. See [`L2::fill`].
+    ///
+    /// # Errors
+    /// Why the tier has no answer; the values may be stored all the same.
+    pub async fn fill(&self, fills: &[Fill], deadline: Instant) -> Result<Vec<bool>, Bypass> {
+        let first = fills.first().map(|fill| fill.key.as_str());
+        self.inner.run(deadline, first, self.inner.l2.fill(fills)).await
+    }
+
+    /// Gives leases back. See [`L2::release`].
+    ///
+    /// # Errors
+    /// Why the tier has no answer; the leases stand until they expire.
+    pub async fn release(&self, leases: &[(String, Token)], deadline: Instant) -> Result<(), Bypass> {
+        let first = leases.first().map(|(key, _)| key.as_str());
+        self.inner.run(deadline, first, self.inner.l2.release(leases)).await
+    }
+
+    /// Removes keys from the tier, or remembers that they must be removed before the tier is read again.
+    ///
+    /// Tries for at most the configured timeout, also while reads bypass the tier. Once an invalidation of this outage
+    /// failed, further ones are remembered without a try.
+    ///
+    /// # Cancel safety
+    /// Keys that are not removed yet when the future is dropped are remembered.
+    pub async fn invalidate(&self, keys: Vec<String>) -> Invalidated {
+        deliver::invalidate(&self.inner, keys).await
+    }
+
+    /// Runs an operation on the tier with the configured number of attempts, each bounded by the configured timeout.
+    /// Does not ask whether the tier is up: for removals and for questions about the server.
+    ///
+    /// # Errors
+    /// The error of the last attempt.
+    pub async fn retrying<T, F, Fut>(&self, operation: F) -> Result<T, L2Error>
+    where
+        F: FnMut(Arc<L>) -> Fut,
+        Fut: Future<Output = Result<T, L2Error>>,
+    {
+        deliver::retrying(&self.inner, operation).await
+    }
+
+    /// [`retrying`](Self::retrying) for an operation that reads values or stores them.
+    ///
+    /// # Errors
+    /// As [`retrying`](Self::retrying), and [`L2Error::Connection`] while invalidations wait for their delivery, as what
+    /// the server holds may be out of date.
+    pub async fn retrying_coherent<T, F, Fut>(&self, operation: F) -> Result<T, L2Error>
+    where
+        F: FnMut(Arc<L>) -> Fut,
+        Fut: Future<Output = Result<T, L2Error>>,
+    {
+        self.inner.check_delivered()?;
+        let done = deliver::retrying(&self.inner, operation).await?;
+        self.inner.check_delivered()?;
+        Ok(done)
+    }
+
+    /// Drops every open connection, for a reader that was handed the entry of another key.
+    pub fn drop_connections(&self) {
+        self.inner.l2.reset();
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> RemoteStats {
+        self.inner.counters.snapshot(self.inner.gate.pending())
+    }
+
+    /// Whether the tier is up, and the last error.
+    pub fn state(&self) -> RemoteState {
+        RemoteState { up: self.is_up(), last_error: self.inner.gate.last_error() }
+    }
+}
+
+impl<L> Clone for Remote<L> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<L> fmt::Debug for Remote<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("up", &self.inner.gate.is_up()).finish_non_exhaustive()
+    }
+}
+
+impl<L: L2> Inner<L> {
+    /// Runs a command of the read path. `written` is the key of a command that writes: should the server refuse it, the
+    /// server counts as recovered only when it lets that key be removed.
+    async fn run<T>(
+        self: &Arc<Self>,
+        deadline: Instant,
+        written: Option<&str>,
+        command: impl Future<Output = Result<T, L2Error>> + Send,
+    ) -> Result<T, Bypass> {
+        let Some(seen) = self.gate.enter() else {
+            if self.gate.is_probe_lost() {
+                self.revive();
+            }
+            return Err(Bypass::Down);
+        };
+        let started = Instant::now();
+        if started >= deadline {
+            return Err(Bypass::Failed);
+        }
+        let error = match timeout_at(deadline, command).await {
+            Ok(Ok(_)) if !self.gate.is_still(seen) => return Err(Bypass::Down),
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) => error,
+            Err(_) => L2Error::Timeout(deadline - started),
+        };
+        self.counters.count(&error);
+        match error {
+            L2Error::WrongType => return Err(Bypass::WrongType),
+            L2Error::Refused { ref code, .. } if code == "OOM" => self.gate.note(&error),
+            _ => {
+                let refused = matches!(error, L2Error::Refused { .. });
+                self.act(self.gate.take_down(seen, &error, written.filter(|_| refused)));
+            }
+        }
+        Err(Bypass::Failed)
+    }
+
+    /// Does what follows from a change of the gate, outside its lock.
+    fn act(self: &Arc<Self>, effects: Effects) {
+        if effects.went_down {
+            self.counters.breaker_opened();
+            self.l2.reset();
+        }
+        if let Some(error) = effects.warning {
+            tracing::warn!(%error, "the shared cache is bypassed until its server answers again");
+        }
+        if effects.start_probe {
+            probe::start(self);
+        }
+    }
+
+    /// Starts the probe again if the runtime it ran on is gone.
+    fn revive(self: &Arc<Self>) {
+        if self.gate.claim_lost_probe() {
+            probe::start(self);
+        }
+    }
+
+    fn check_delivered(&self) -> Result<(), L2Error> {
+        match self.gate.pending() {
+            0 => Ok(()),
+            pending => Err(L2Error::Connection(format!("{pending} invalidations wait for their delivery"))),
+        }
+    }
+}
+
+/// Whether a later attempt may succeed without anybody's help.
+fn is_temporary(error: &L2Error) -> bool {
+    match error {
+        L2Error::Connection(_) | L2Error::Timeout(_) => true,
+        L2Error::Refused { code, .. } => TEMPORARY.contains(&code.as_str()),
+        L2Error::WrongType => false,
+    }
+}
+
+/// Whether somebody has to change the server or the settings first.
+fn is_permanent(error: &L2Error) -> bool {
+    matches!(error, L2Error::Refused { code, .. } if PERMANENT.contains(&code.as_str()))
+}
+
+const MAX_PROBE_INTERVAL: Duration = Duration::from_millis(100);
+const TEMPORARY: [&str; 7] = ["BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY", "TRYAGAIN"];
+const PERMANENT: [&str; 3] = ["NOAUTH", "NOPERM", "WRONGPASS"];

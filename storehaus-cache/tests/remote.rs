@@ -1,0 +1,554 @@
+//! The breaker, the journal and the deadlines, against a tier that fails on command and a clock that stands still.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use storehaus_cache::codec::header::Token;
+use storehaus_cache::l2::{Fill, L2, L2Error, LeaseReply, ManyReply, Reply};
+use storehaus_cache::remote::{Bypass, Invalidated, Remote, RemoteSettings};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+const TTL: Duration = Duration::from_secs(1);
+const TOKEN: Token = Token { instance: 1, serial: 1 };
+
+#[derive(Clone, Default)]
+struct Fake(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    reads: Script,
+    writes: Script,
+    deletes: Script,
+    probes: Script,
+    flushes: Script,
+    resets: AtomicUsize,
+    store: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+/// The next answers, then the same one for ever.
+#[derive(Default)]
+struct Script {
+    next: Mutex<Vec<Answer>>,
+    always: Mutex<Answer>,
+    calls: AtomicUsize,
+}
+
+#[derive(Clone, Default)]
+enum Answer {
+    Fail(L2Error),
+    Hang,
+    /// Waits for the signal, then succeeds.
+    Held(Arc<Notify>),
+    #[default]
+    Succeed,
+}
+
+impl Script {
+    fn set(&self, answer: Answer) {
+        *self.always.lock().unwrap() = answer;
+    }
+
+    /// First in, last out is avoided by inserting at the front.
+    fn once(&self, answer: Answer) {
+        self.next.lock().unwrap().insert(0, answer);
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    async fn play(&self) -> Result<(), L2Error> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let next = self.next.lock().unwrap().pop();
+        let answer = next.unwrap_or_else(|| self.always.lock().unwrap().clone());
+        match answer {
+            Answer::Fail(error) => Err(error),
+            Answer::Hang => pending().await,
+            Answer::Held(signal) => {
+                signal.notified().await;
+                Ok(())
+            }
+            Answer::Succeed => Ok(()),
+        }
+    }
+}
+
+impl L2 for Fake {
+    async fn get(&self, key: &str) -> Result<Reply, L2Error> {
+        self.0.reads.play().await?;
+        Ok(Reply { bytes: self.0.store.lock().unwrap().get(key).cloned(), incarnation: 1 })
+    }
+
+    async fn get_many(&self, keys: &[String]) -> Result<ManyReply, L2Error> {
+        self.0.reads.play().await?;
+        Ok(ManyReply { bytes: vec![None; keys.len()], incarnation: 1 })
+    }
+
+    async fn lease(&self, _: &str, _: Token, _: Duration) -> Result<LeaseReply, L2Error> {
+        self.0.writes.play().await.map(|()| LeaseReply::Granted(1))
+    }
+
+    async fn lease_many(&self, keys: &[(String, Token)], _: Duration) -> Result<Vec<Option<LeaseReply>>, L2Error> {
+        self.0.writes.play().await.map(|()| vec![Some(LeaseReply::Granted(1)); keys.len()])
+    }
+
+    async fn replace(&self, _: &str, _: &[u8], _: Token, _: Duration) -> Result<LeaseReply, L2Error> {
+        self.0.writes.play().await.map(|()| LeaseReply::Granted(1))
+    }
+
+    async fn fill(&self, fills: &[Fill]) -> Result<Vec<bool>, L2Error> {
+        self.0.writes.play().await.map(|()| vec![true; fills.len()])
+    }
+
+    async fn release(&self, _: &[(String, Token)]) -> Result<(), L2Error> {
+        self.0.writes.play().await
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<u64, L2Error> {
+        self.0.deletes.play().await?;
+        let mut store = self.0.store.lock().unwrap();
+        Ok(keys.iter().filter(|key| store.remove(*key).is_some()).count() as u64)
+    }
+
+    async fn ttl(&self, _: &str) -> Result<Option<Duration>, L2Error> {
+        self.0.reads.play().await.map(|()| None)
+    }
+
+    async fn delete_matching(&self, glob: &str) -> Result<u64, L2Error> {
+        assert_eq!(glob, "app:*");
+        self.0.flushes.play().await?;
+        Ok(std::mem::take(&mut *self.0.store.lock().unwrap()).len() as u64)
+    }
+
+    async fn probe(&self) -> Result<(), L2Error> {
+        self.0.probes.play().await
+    }
+
+    fn reset(&self) {
+        self.0.resets.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn remote() -> (Fake, Remote<Fake>) {
+    let fake = Fake::default();
+    fake.0.store.lock().unwrap().insert("k".to_owned(), b"old".to_vec());
+    (fake.clone(), Remote::new(fake, RemoteSettings::new("app:*")))
+}
+
+fn keys(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn gone() -> Answer {
+    Answer::Fail(L2Error::Connection("connection refused".to_owned()))
+}
+
+fn refused(code: &str) -> Answer {
+    Answer::Fail(L2Error::Refused { code: code.to_owned(), detail: "as scripted".to_owned() })
+}
+
+async fn read(remote: &Remote<Fake>) -> Result<Option<Vec<u8>>, Bypass> {
+    remote.get("k", remote.deadline()).await.map(|reply| reply.bytes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_costs_one_budget_and_then_nothing() {
+    let (fake, remote) = remote();
+    fake.0.reads.set(Answer::Hang);
+    fake.0.probes.set(Answer::Hang);
+    let start = Instant::now();
+    assert_eq!(read(&remote).await, Err(Bypass::Failed));
+    assert!(start.elapsed() <= Duration::from_millis(51), "{:?}", start.elapsed());
+    assert!(!remote.is_up());
+    let start = Instant::now();
+    for _ in 0..1000 {
+        assert_eq!(read(&remote).await, Err(Bypass::Down));
+        assert_eq!(remote.get_many(&keys(&["k"]), remote.deadline()).await, Err(Bypass::Down));
+        assert_eq!(remote.lease("k", TOKEN, TTL, remote.deadline()).await, Err(Bypass::Down));
+        assert_eq!(remote.fill(&[], remote.deadline()).await, Err(Bypass::Down));
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!((fake.0.reads.calls(), fake.0.writes.calls()), (1, 0));
+    let stats = remote.stats();
+    assert_eq!((stats.timeouts, stats.breaker_opened), (1, 1));
+    assert_eq!(fake.0.resets.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_readers_of_a_silent_server_open_the_breaker_once() {
+    let (fake, remote) = remote();
+    fake.0.reads.set(Answer::Hang);
+    let readers = (0..50).map(|_| read(&remote));
+    for answer in futures_util::future::join_all(readers).await {
+        assert!(answer.is_err());
+    }
+    let stats = remote.stats();
+    assert_eq!((stats.timeouts, stats.breaker_opened), (50, 1));
+    assert_eq!(fake.0.resets.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tier_is_used_again_soon_after_the_server_answers() {
+    let (fake, remote) = remote();
+    fake.0.reads.once(gone());
+    fake.0.probes.set(gone());
+    assert_eq!(read(&remote).await, Err(Bypass::Failed));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!remote.is_up());
+    assert!((95..=104).contains(&fake.0.probes.calls()), "{} probes in 10 s", fake.0.probes.calls());
+    let back = Instant::now();
+    fake.0.probes.set(Answer::Succeed);
+    remote.wait_until_up().await;
+    assert!(back.elapsed() <= Duration::from_millis(101), "{:?}", back.elapsed());
+    assert_eq!(read(&remote).await, Ok(Some(b"old".to_vec())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_invalidation_is_replayed_before_anything_is_read() {
+    let (fake, remote) = remote();
+    fake.0.deletes.set(gone());
+    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Journaled);
+    assert_eq!(read(&remote).await, Err(Bypass::Down));
+    assert_eq!(remote.stats().pending_invalidations, 1);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(fake.0.probes.calls() > 10, "the server answers, only removals fail");
+    assert_eq!(read(&remote).await, Err(Bypass::Down));
+    assert_eq!(fake.0.reads.calls(), 0);
+    fake.0.deletes.set(Answer::Succeed);
+    remote.wait_until_up().await;
+    assert_eq!(read(&remote).await, Ok(None));
+    let stats = remote.stats();
+    assert_eq!((stats.pending_invalidations, stats.journal_replayed), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_first_invalidation_of_an_outage_waits() {
+    let (fake, remote) = remote();
+    fake.0.deletes.set(Answer::Hang);
+    fake.0.probes.set(Answer::Hang);
+    let start = Instant::now();
+    assert_eq!(remote.invalidate(keys(&["a"])).await, Invalidated::Journaled);
+    assert!(start.elapsed() <= Duration::from_millis(1001), "{:?}", start.elapsed());
+    let (start, tried) = (Instant::now(), fake.0.deletes.calls());
+    for name in ["b", "c", "d"] {
+        assert_eq!(remote.invalidate(keys(&[name])).await, Invalidated::Journaled);
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(fake.0.deletes.calls(), tried);
+    assert_eq!(remote.stats().pending_invalidations, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_does_not_postpone_an_invalidation() {
+    let (fake, remote) = remote();
+    fake.0.reads.once(gone());
+    fake.0.probes.set(gone());
+    assert_eq!(read(&remote).await, Err(Bypass::Failed));
+    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Confirmed);
+    assert!(fake.0.store.lock().unwrap().is_empty());
+    assert!(!remote.is_up());
+    assert_eq!(remote.stats().pending_invalidations, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_errors_are_repeated_until_the_keys_are_removed() {
+    let (fake, remote) = remote();
+    fake.0.deletes.once(gone());
+    fake.0.deletes.once(refused("LOADING"));
+    let start = Instant::now();
+    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Confirmed);
+    assert!(start.elapsed() >= Duration::from_millis(200) && start.elapsed() <= Duration::from_millis(204));
+    let stats = remote.stats();
+    assert_eq!((stats.retries, stats.connection_errors, stats.refused), (2, 1, 1));
+    assert!(remote.is_up());
+    assert!(fake.0.store.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_may_not_be_done_is_not_repeated() {
+    let (fake, remote) = remote();
+    fake.0.deletes.set(refused("NOPERM"));
+    let start = Instant::now();
+    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Journaled);
+    assert_eq!((fake.0.deletes.calls(), start.elapsed()), (1, Duration::ZERO));
+    assert_eq!(read(&remote).await, Err(Bypass::Down));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_removal_gets_company_on_a_new_connection() {
+    let (fake, remote) = remote();
+    fake.0.deletes.once(Answer::Hang);
+    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Confirmed);
+    assert_eq!(fake.0.deletes.calls(), 2);
+    assert_eq!(fake.0.resets.load(Ordering::Relaxed), 1);
+    // And one that is only slow is still heard.
+    let (fake, remote) = self::remote();
+    let answer = Arc::new(Notify::new());
+    fake.0.deletes.once(Answer::Held(Arc::clone(&answer)));
+    fake.0.deletes.set(Answer::Hang);
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        answer.notify_one();
+    };
+    assert_eq!(tokio::join!(remote.invalidate(keys(&["k"])), late).0, Invalidated::Confirmed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_invalidation_is_remembered() {
+    let (fake, remote) = remote();
+    fake.0.deletes.once(Answer::Hang);
+    let dropped = tokio::time::timeout(Duration::from_millis(5), remote.invalidate(keys(&["k"]))).await;
+    assert!(dropped.is_err());
+    assert_eq!(read(&remote).await, Err(Bypass::Down));
+    remote.wait_until_up().await;
+    assert_eq!(read(&remote).await, Ok(None));
+    assert_eq!(remote.stats().journal_replayed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_changed_during_its_replay_is_removed_again() {
+    let (fake, remote) = remote();
+    fake.0.deletes.once(refused("NOPERM"));
+    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Journaled);
+    let replay = Arc::new(Notify::new());
+    fake.0.deletes.once(Answer::Held(Arc::clone(&replay)));
+    tokio::time::sleep(Duration::from_millis(1001)).await;
+    assert_eq!(fake.0.deletes.calls(), 2, "the replay is under way");
+    // The same key again: the replay under way may have removed it before this write.
+    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Journaled);
+    replay.notify_one();
+    remote.wait_until_up().await;
+    assert_eq!(fake.0.deletes.calls(), 3);
+    assert_eq!(read(&remote).await, Ok(None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_entry_slips_in_between_the_replay_and_the_return() {
+    let (fake, remote) = remote();
+    fake.0.deletes.once(refused("NOPERM"));
+    assert_eq!(remote.invalidate(keys(&["a"])).await, Invalidated::Journaled);
+    let replay = Arc::new(Notify::new());
+    fake.0.deletes.once(Answer::Held(Arc::clone(&replay)));
+    tokio::time::sleep(Duration::from_millis(1001)).await;
+    assert_eq!(remote.invalidate(keys(&["b"])).await, Invalidated::Journaled);
+    let second = Arc::new(Notify::new());
+    fake.0.deletes.once(Answer::Held(Arc::clone(&second)));
+    replay.notify_one();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!((read(&remote).await, remote.stats().pending_invalidations), (Err(Bypass::Down), 1));
+    second.notify_one();
+    remote.wait_until_up().await;
+    assert_eq!(remote.stats().journal_replayed, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_keys_are_replayed_as_everything() {
+    let fake = Fake::default();
+    fake.0.store.lock().unwrap().insert("other".to_owned(), b"old".to_vec());
+    let settings = RemoteSettings { journal_capacity: 10, ..RemoteSettings::new("app:*") };
+    let remote = Remote::new(fake.clone(), settings);
+    fake.0.deletes.set(refused("NOPERM"));
+    let many: Vec<String> = (0..11).map(|n| format!("k{n}")).collect();
+    assert_eq!(remote.invalidate(many).await, Invalidated::Journaled);
+    assert_eq!(remote.stats().pending_invalidations, 11);
+    fake.0.flushes.once(gone());
+    remote.wait_until_up().await;
+    assert_eq!(fake.0.flushes.calls(), 2);
+    assert!(fake.0.store.lock().unwrap().is_empty());
+    let stats = remote.stats();
+    assert_eq!((stats.pending_invalidations, stats.journal_replayed), (0, 11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_journal_is_replayed_in_batches() {
+    let (fake, remote) = remote();
+    fake.0.deletes.once(refused("NOPERM"));
+    let many: Vec<String> = (0..1000).map(|n| format!("k{n}")).collect();
+    assert_eq!(remote.invalidate(many).await, Invalidated::Journaled);
+    remote.wait_until_up().await;
+    assert_eq!(fake.0.deletes.calls(), 1 + 2);
+    assert_eq!(remote.stats().journal_replayed, 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lack_of_memory_and_a_wrong_type_leave_reads_alone() {
+    let (fake, remote) = remote();
+    fake.0.writes.set(refused("OOM"));
+    assert_eq!(remote.lease("k", TOKEN, TTL, remote.deadline()).await, Err(Bypass::Failed));
+    assert_eq!(remote.fill(&[], remote.deadline()).await, Err(Bypass::Failed));
+    fake.0.writes.set(Answer::Fail(L2Error::WrongType));
+    assert_eq!(remote.lease("k", TOKEN, TTL, remote.deadline()).await, Err(Bypass::WrongType));
+    assert_eq!(read(&remote).await, Ok(Some(b"old".to_vec())));
+    let stats = remote.stats();
+    assert_eq!((stats.oom, stats.wrong_type, stats.breaker_opened), (2, 1, 0));
+    assert!(remote.state().last_error.unwrap().contains("OOM"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permanent_error_is_asked_about_once_a_second() {
+    let (fake, remote) = remote();
+    fake.0.reads.set(refused("WRONGPASS"));
+    fake.0.probes.set(refused("WRONGPASS"));
+    assert_eq!(read(&remote).await, Err(Bypass::Failed));
+    tokio::time::sleep(Duration::from_millis(10_500)).await;
+    assert_eq!(fake.0.probes.calls(), 10);
+    let state = remote.state();
+    assert!(!state.up && state.last_error.unwrap().contains("WRONGPASS"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_writes_is_back_when_it_takes_a_removal() {
+    let (fake, remote) = remote();
+    fake.0.writes.set(refused("READONLY"));
+    fake.0.deletes.set(refused("READONLY"));
+    assert_eq!(remote.lease("k", TOKEN, TTL, remote.deadline()).await, Err(Bypass::Failed));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!remote.is_up(), "the probe alone proves nothing");
+    assert_eq!(remote.stats().pending_invalidations, 0);
+    fake.0.deletes.set(Answer::Succeed);
+    remote.wait_until_up().await;
+    assert_eq!(remote.stats().breaker_opened, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_from_before_the_recovery_is_old_news() {
+    let (fake, remote) = remote();
+    let late = Arc::new(Notify::new());
+    fake.0.reads.once(Answer::Held(Arc::clone(&late)));
+    let slow = {
+        let (remote, deadline) = (remote.clone(), Instant::now() + Duration::from_secs(1));
+        tokio::spawn(async move { remote.get("k", deadline).await })
+    };
+    tokio::task::yield_now().await;
+    fake.0.reads.once(gone());
+    assert_eq!(read(&remote).await, Err(Bypass::Failed));
+    remote.wait_until_up().await;
+    // Its value was read before whatever happened meanwhile.
+    late.notify_one();
+    assert_eq!(slow.await.unwrap(), Err(Bypass::Down));
+    assert!(remote.is_up());
+    assert_eq!(remote.stats().breaker_opened, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_is_over_blames_nobody() {
+    let (fake, remote) = remote();
+    assert_eq!(remote.get("k", Instant::now()).await, Err(Bypass::Failed));
+    assert!(remote.is_up());
+    assert_eq!(fake.0.reads.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn manual_operations_are_retried_and_bounded() {
+    let (fake, remote) = remote();
+    fake.0.reads.once(gone());
+    fake.0.reads.once(Answer::Hang);
+    let start = Instant::now();
+    let ttl = remote.retrying(|l2| async move { l2.ttl("k").await }).await;
+    assert_eq!(ttl, Ok(None));
+    assert!(start.elapsed() >= Duration::from_millis(1200) && start.elapsed() < Duration::from_millis(1210));
+    assert_eq!(remote.stats().retries, 2);
+    fake.0.reads.set(gone());
+    assert!(remote.retrying(|l2| async move { l2.ttl("k").await }).await.is_err());
+    assert_eq!(fake.0.reads.calls(), 6);
+    assert!(remote.is_up());
+}
+
+#[tokio::test(start_paused = true)]
+async fn manual_reads_see_nothing_while_invalidations_wait() {
+    let (fake, remote) = remote();
+    fake.0.deletes.set(refused("NOPERM"));
+    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Journaled);
+    let error = remote.retrying_coherent(|l2| async move { l2.get("k").await }).await.unwrap_err();
+    assert_eq!(error.to_string(), "no connection to the cache server: 1 invalidations wait for their delivery");
+    assert_eq!(fake.0.reads.calls(), 0);
+    assert!(remote.retrying(|l2| async move { l2.ttl("k").await }).await.is_ok());
+}
+
+#[test]
+fn a_probe_that_lost_its_runtime_is_started_again() {
+    let (fake, remote) = remote();
+    fake.0.reads.once(gone());
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    assert_eq!(runtime().block_on(read(&remote)), Err(Bypass::Failed));
+    assert!(!remote.is_up());
+    runtime().block_on(async {
+        assert_eq!(read(&remote).await, Err(Bypass::Down));
+        remote.wait_until_up().await;
+        assert_eq!(read(&remote).await, Ok(Some(b"old".to_vec())));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_probe_ends_with_the_last_handle() {
+    let (fake, remote) = remote();
+    fake.0.reads.set(gone());
+    fake.0.probes.set(gone());
+    assert_eq!(read(&remote).await, Err(Bypass::Failed));
+    drop(remote);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(fake.0.probes.calls(), 0);
+    assert_eq!(Arc::strong_count(&fake.0), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_two_lines_in_the_log() {
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    let (fake, remote) = remote();
+    fake.0.reads.set(gone());
+    fake.0.probes.set(gone());
+    for _ in 0..100 {
+        assert!(remote.get("secret-key", remote.deadline()).await.is_err());
+    }
+    fake.0.deletes.once(gone());
+    remote.invalidate(keys(&["secret-key"])).await;
+    fake.0.probes.set(Answer::Succeed);
+    remote.wait_until_up().await;
+    // Another outage at once is not worth another line.
+    assert!(read(&remote).await.is_err());
+    remote.wait_until_up().await;
+    let lines = lines.0.lock().unwrap();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("WARN") && lines[0].contains("connection refused"), "{lines:?}");
+    assert!(lines[1].starts_with("INFO"), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("secret-key")));
+}
+
+/// Collects the events of the current thread.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("storehaus_cache")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text(String);
+        impl tracing::field::Visit for Text {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.push_str(&format!(" {field}={value:?}"));
+            }
+        }
+        let mut text = Text(event.metadata().level().to_string());
+        event.record(&mut text);
+        self.0.lock().unwrap().push(text.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
