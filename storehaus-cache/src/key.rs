@@ -148,16 +148,6 @@ impl KeySpace {
         id.write(&mut writer);
         finish(writer)
     }
-
-    /// The full key of a record whose id is given as plain text, as [`CacheManager`](crate::CacheManager) takes it.
-    pub fn text_key(&self, id: &str) -> String {
-        self.key(id)
-    }
-
-    /// The encoded id inside a full key of this space.
-    pub fn id_of<'k>(&self, key: &'k str) -> Option<&'k str> {
-        key.strip_prefix(&*self.prefix)
-    }
 }
 
 /// The encoded text of a key, without any prefix.
@@ -208,6 +198,13 @@ fn finish(writer: KeyWriter) -> String {
 
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
+}
+
+/// The text as it stands inside a key.
+pub(crate) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    escape_into(&mut out, text);
+    out
 }
 
 fn escape_into(out: &mut String, text: &str) {

@@ -1,11 +1,39 @@
 //! The coherent cache behind StoreHaus. Knows no database.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`key`] | keys: `<global>:<store>:<id>`, injective |
+//! | [`codec`] | how a row becomes the bytes of an entry, and the header in front of them |
+//! | [`record`] | the read-through cache of one store: lease, fill, invalidate |
+//! | [`loader`] | the seam to the source of truth |
+//! | [`local`] | the in-process tier |
+//! | [`l2`] | the seam to the shared tier; [`redis`] implements it |
+//! | [`remote`] | deadlines, breaker and journal around the shared tier |
+//! | [`config`] | what can be configured |
+//! | [`stats`] | what is counted |
+//! | [`env`] | the seam to clock and randomness |
 
 pub mod codec;
+pub mod config;
+pub mod env;
+mod error;
+mod flight;
 pub mod key;
 pub mod l2;
+pub mod loader;
+pub mod local;
+mod manager;
+mod manual;
+pub mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod registry;
 pub mod remote;
+pub mod stats;
 
 pub use codec::{CacheField, Cacheable, DecodeError, Decoder, EncodeError, Encoder};
+pub use config::{CacheConfig, CacheParams, IntoTimeout, IntoTtl, L1, Ttl};
+pub use error::{CacheError, Failure};
 pub use key::{Key, KeyParts, KeyRef, KeySpace, KeyWriter};
+pub use manager::{CacheManager, Health, Running, SharedTier};
+pub use stats::{CacheStats, StoreStats};

@@ -6,7 +6,10 @@
 use std::future::Future;
 
 use futures_core::stream::BoxStream;
-use sqlx::{Database, Pool, SqlStr};
+use sqlx::query::Query;
+use sqlx::{Database, HasStatementCache, IntoArguments, Pool, SqlStr};
+
+use crate::sql::Sql;
 
 /// Why a value could not be bound.
 pub type BindError = sqlx::error::BoxDynError;
@@ -23,7 +26,8 @@ pub trait Backend: sealed::Sealed + Database {
     /// How many parameters one statement may have.
     const MAX_BINDS: usize;
 
-    /// What starts a transaction that will write.
+    /// What starts a transaction that will write: on SQLite it takes the write lock at once, so that two of them
+    /// wait for each other instead of failing.
     const BEGIN: &'static str;
 
     /// Opens a pool with the defaults StoreHaus recommends.
@@ -32,33 +36,35 @@ pub trait Backend: sealed::Sealed + Database {
     /// Runs a statement; the number of rows it affected.
     fn execute(
         conn: &mut Self::Connection,
-        sql: SqlStr,
+        sql: impl Into<Sql> + Send,
         args: Self::Arguments,
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
-    /// Runs a statement that has no parameters and is not worth preparing: BEGIN, COMMIT, DDL.
+    /// Runs a statement that has no parameters and is not worth preparing, such as DDL.
     fn run(conn: &mut Self::Connection, sql: SqlStr) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Runs a statement that yields at most one row.
     fn fetch_optional(
         conn: &mut Self::Connection,
-        sql: SqlStr,
+        sql: impl Into<Sql> + Send,
         args: Self::Arguments,
     ) -> impl Future<Output = Result<Option<Self::Row>, sqlx::Error>> + Send;
 
     /// Runs a statement that yields rows.
     fn fetch_all(
         conn: &mut Self::Connection,
-        sql: SqlStr,
+        sql: impl Into<Sql> + Send,
         args: Self::Arguments,
     ) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send;
 
-    /// Runs a statement and hands out its rows as they arrive.
-    fn fetch<'c>(
-        conn: &'c mut Self::Connection,
-        sql: SqlStr,
-        args: Self::Arguments,
-    ) -> BoxStream<'c, Result<Self::Row, sqlx::Error>>;
+    /// The number a `SELECT COUNT(*)` yields.
+    ///
+    /// # Errors
+    /// When the row is of another shape.
+    fn count(row: &Self::Row) -> Result<u64, sqlx::Error>;
+
+    /// Runs a statement and hands out its rows as they arrive, on a connection it holds until they are all read.
+    fn fetch(pool: &Pool<Self>, sql: Sql, args: Self::Arguments) -> BoxStream<'_, Result<Self::Row, sqlx::Error>>;
 }
 
 /// Which SQL a backend speaks.
@@ -70,7 +76,19 @@ pub enum Dialect {
     Sqlite,
 }
 
+/// The backend of a store whose second type parameter is left out.
+#[cfg(feature = "postgres")]
+pub type DefaultBackend = sqlx::Postgres;
+
+/// The backend of a store whose second type parameter is left out.
+#[cfg(all(feature = "sqlite", not(feature = "postgres")))]
+pub type DefaultBackend = sqlx::Sqlite;
+
+#[cfg(not(any(feature = "postgres", feature = "sqlite")))]
+compile_error!("storehaus needs a database: switch on the feature `postgres` or `sqlite`");
+
 mod sealed {
+    #[expect(unnameable_types, reason = "sealing needs a trait nobody can name")]
     pub trait Sealed {}
 
     #[cfg(feature = "postgres")]
@@ -93,10 +111,10 @@ macro_rules! backend {
 
             async fn execute(
                 conn: &mut Self::Connection,
-                sql: SqlStr,
+                sql: impl Into<Sql> + Send,
                 args: Self::Arguments,
             ) -> Result<u64, sqlx::Error> {
-                Ok(sqlx::query_with::<Self, _>(sql, args).execute(conn).await?.rows_affected())
+                Ok(query(sql.into(), args).execute(conn).await?.rows_affected())
             }
 
             async fn run(conn: &mut Self::Connection, sql: SqlStr) -> Result<(), sqlx::Error> {
@@ -105,29 +123,42 @@ macro_rules! backend {
 
             async fn fetch_optional(
                 conn: &mut Self::Connection,
-                sql: SqlStr,
+                sql: impl Into<Sql> + Send,
                 args: Self::Arguments,
             ) -> Result<Option<Self::Row>, sqlx::Error> {
-                sqlx::query_with::<Self, _>(sql, args).fetch_optional(conn).await
+                query(sql.into(), args).fetch_optional(conn).await
             }
 
             async fn fetch_all(
                 conn: &mut Self::Connection,
-                sql: SqlStr,
+                sql: impl Into<Sql> + Send,
                 args: Self::Arguments,
             ) -> Result<Vec<Self::Row>, sqlx::Error> {
-                sqlx::query_with::<Self, _>(sql, args).fetch_all(conn).await
+                query(sql.into(), args).fetch_all(conn).await
             }
 
-            fn fetch<'c>(
-                conn: &'c mut Self::Connection,
-                sql: SqlStr,
+            fn count(row: &Self::Row) -> Result<u64, sqlx::Error> {
+                use sqlx::Row as _;
+                row.try_get::<i64, _>(0).map(i64::unsigned_abs)
+            }
+
+            fn fetch(
+                pool: &Pool<Self>,
+                sql: Sql,
                 args: Self::Arguments,
-            ) -> BoxStream<'c, Result<Self::Row, sqlx::Error>> {
-                sqlx::query_with::<Self, _>(sql, args).fetch(conn)
+            ) -> BoxStream<'_, Result<Self::Row, sqlx::Error>> {
+                query(sql, args).fetch(pool)
             }
         }
     };
+}
+
+fn query<DB>(sql: Sql, args: DB::Arguments) -> Query<'static, DB, DB::Arguments>
+where
+    DB: Database + HasStatementCache,
+    DB::Arguments: IntoArguments<DB>,
+{
+    sqlx::query_with(sql.text, args).persistent(sql.reusable)
 }
 
 #[cfg(feature = "postgres")]

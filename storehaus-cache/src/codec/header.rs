@@ -148,6 +148,11 @@ pub fn identity(key: &str) -> u64 {
     xxh3_64(key.as_bytes())
 }
 
+/// The schema fingerprint that a value carries; `None` when the bytes are no value.
+pub fn schema_of(bytes: &[u8]) -> Option<u64> {
+    (bytes.len() >= HEADER_BYTES && bytes[..2] == MAGIC && bytes[3] == KIND_VALUE).then(|| word(bytes, 8))
+}
+
 /// Starts a value: header with room for length and checksum, to be completed by [`seal`].
 pub fn open(stamp: &Stamp, capacity: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES + capacity);

@@ -109,6 +109,11 @@ impl<L: L2> Remote<L> {
         Instant::now() + self.inner.settings.read_budget
     }
 
+    /// The deadline of a command that nobody waits for and that starts now.
+    pub fn background_deadline(&self) -> Instant {
+        Instant::now() + self.inner.settings.timeout
+    }
+
     /// Waits until the tier is up. While it is down, that includes the replay of every pending invalidation.
     ///
     /// # Cancel safety
@@ -229,6 +234,14 @@ impl<L: L2> Remote<L> {
         let done = deliver::retrying(&self.inner, operation).await?;
         self.inner.check_delivered()?;
         Ok(done)
+    }
+
+    /// Opens a fresh connection and asks the server whether it is there. See [`L2::probe`].
+    ///
+    /// # Errors
+    /// As the tier.
+    pub async fn probe(&self) -> Result<(), L2Error> {
+        self.inner.l2.probe().await
     }
 
     /// Drops every open connection, for a reader that was handed the entry of another key.

@@ -1,0 +1,294 @@
+//! How a manager and a store are configured.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::error::CacheError;
+use crate::key::check_prefix;
+use crate::manager::{CacheManager, SharedTier};
+
+/// The configuration of a [`CacheManager`]: where the shared tier is, and the defaults of its stores.
+///
+/// | setting | default | what it changes |
+/// |---|---|---|
+/// | `pool_size` | 4 | multiplexed connections to Redis |
+/// | `timeout` | 1 s | how long an invalidation or a call of the manual API waits for Redis |
+/// | `retry_attempts`, `retry_delay` | 3, 100 ms | how often and how fast those are tried again |
+/// | `l1_capacity` | 10,000 | entries per store in process |
+/// | `l1` | [`L1::Off`] | whether stores with Redis also keep rows in process |
+/// | `load_timeout` | 5 s | how long one load from the database may take, and how long its lease lasts |
+/// | `max_value_bytes` | 1 MiB | larger values are not cached |
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct CacheConfig {
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only the Redis tier has a URL"))]
+    pub(crate) redis_url: Option<String>,
+    pub(crate) ttl: Duration,
+    pub(crate) prefix: String,
+    pub(crate) pool_size: NonZeroUsize,
+    pub(crate) timeout: Duration,
+    pub(crate) retry_attempts: u32,
+    pub(crate) retry_delay: Duration,
+    pub(crate) l1: L1,
+    pub(crate) l1_capacity: usize,
+    pub(crate) load_timeout: Duration,
+    pub(crate) max_value_bytes: usize,
+}
+
+impl CacheConfig {
+    /// Redis at `redis_url`, a default TTL (seconds or a [`Duration`]), and the prefix of every key.
+    ///
+    /// Nothing is checked or contacted here; [`CacheManager::new`] reports what is wrong.
+    #[cfg(feature = "redis")]
+    pub fn new(redis_url: impl Into<String>, default_ttl: impl IntoTtl, global_prefix: impl Into<String>) -> Self {
+        Self { redis_url: Some(redis_url.into()), ..Self::in_process(default_ttl, global_prefix) }
+    }
+
+    /// No Redis: rows are kept in this process alone, coherently with every write made through this manager.
+    pub fn in_process(default_ttl: impl IntoTtl, global_prefix: impl Into<String>) -> Self {
+        Self {
+            redis_url: None,
+            ttl: default_ttl.into_ttl(),
+            prefix: global_prefix.into(),
+            pool_size: NonZeroUsize::MIN.saturating_add(3),
+            timeout: Duration::from_secs(1),
+            retry_attempts: 3,
+            retry_delay: Duration::from_millis(100),
+            l1: L1::Off,
+            l1_capacity: 10_000,
+            load_timeout: Duration::from_secs(5),
+            max_value_bytes: 1 << 20,
+        }
+    }
+
+    /// How many multiplexed connections to Redis are kept; 0 counts as 1.
+    #[must_use]
+    pub fn with_pool_size(mut self, connections: usize) -> Self {
+        self.pool_size = NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN);
+        self
+    }
+
+    /// How long an invalidation or a call of the manual API waits for Redis: milliseconds or a [`Duration`].
+    ///
+    /// A cached read never waits longer than 50 ms before it asks the database, or this long when this is shorter.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: impl IntoTimeout) -> Self {
+        self.timeout = timeout.into_timeout();
+        self
+    }
+
+    /// How many times an invalidation or a call of the manual API is tried; 0 counts as 1.
+    #[must_use]
+    pub fn with_retry_attempts(mut self, attempts: u32) -> Self {
+        self.retry_attempts = attempts.max(1);
+        self
+    }
+
+    /// How long to wait before the next try: milliseconds or a [`Duration`].
+    #[must_use]
+    pub fn with_retry_delay(mut self, delay: impl IntoTimeout) -> Self {
+        self.retry_delay = delay.into_timeout();
+        self
+    }
+
+    /// Whether stores whose tier is Redis also keep rows in process.
+    #[must_use]
+    pub fn with_l1(mut self, l1: L1) -> Self {
+        self.l1 = l1;
+        self
+    }
+
+    /// How many entries each store keeps in process; 0 counts as 1.
+    #[must_use]
+    pub fn with_l1_capacity(mut self, entries: usize) -> Self {
+        self.l1_capacity = entries.max(1);
+        self
+    }
+
+    /// How long one load from the database may take before its readers get an error: milliseconds or a [`Duration`].
+    #[must_use]
+    pub fn with_load_timeout(mut self, timeout: impl IntoTimeout) -> Self {
+        self.load_timeout = timeout.into_timeout();
+        self
+    }
+
+    /// The largest value that is cached, header included, in bytes.
+    #[must_use]
+    pub fn with_max_value_bytes(mut self, bytes: usize) -> Self {
+        self.max_value_bytes = bytes;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), CacheError> {
+        let fail = |reason: String| Err(CacheError::Configuration(reason));
+        if let Err(reason) = check_prefix("global prefix", &self.prefix) {
+            return fail(reason);
+        }
+        check_ttl("the default TTL", self.ttl)?;
+        if self.timeout.is_zero() {
+            return fail("the timeout is 0; give it at least 1 ms".into());
+        }
+        if self.load_timeout.is_zero() {
+            return fail("the load timeout is 0; give it at least 1 ms".into());
+        }
+        match self.l1 {
+            L1::Bounded(bound) => check_ttl("the bound of L1::Bounded", bound),
+            L1::Off => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for CacheConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may carry a password.
+        f.debug_struct("CacheConfig")
+            .field("prefix", &self.prefix)
+            .field("ttl", &self.ttl)
+            .field("pool_size", &self.pool_size)
+            .field("timeout", &self.timeout)
+            .field("retry_attempts", &self.retry_attempts)
+            .field("retry_delay", &self.retry_delay)
+            .field("l1", &self.l1)
+            .field("l1_capacity", &self.l1_capacity)
+            .field("load_timeout", &self.load_timeout)
+            .field("max_value_bytes", &self.max_value_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a store whose tier is Redis also keeps rows in process. Without Redis rows are always kept in process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum L1 {
+    /// No: a read sees every write that any instance acknowledged before it began.
+    #[default]
+    Off,
+    /// Yes, each row for at most this long after its load began: a read sees every write that this instance
+    /// acknowledged, and every write that any other instance acknowledged longer ago than this.
+    Bounded(Duration),
+}
+
+/// The cache of one store: which manager, and what differs from its defaults.
+#[derive(Debug)]
+pub struct CacheParams<L: crate::l2::L2 = SharedTier> {
+    pub(crate) manager: CacheManager<L>,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) prefix: Option<String>,
+    pub(crate) negative_ttl: Option<Duration>,
+    pub(crate) l1: Option<L1>,
+    pub(crate) enabled: bool,
+}
+
+impl<L: crate::l2::L2> CacheParams<L> {
+    /// The manager's defaults. Takes a [`CacheManager`] or an `Arc` of one.
+    pub fn new(manager: impl Into<CacheManager<L>>) -> Self {
+        Self { manager: manager.into(), ttl: None, prefix: None, negative_ttl: None, l1: None, enabled: true }
+    }
+
+    /// How long a row may stay in the cache: seconds or a [`Duration`].
+    ///
+    /// The actual time is up to 5 % shorter, at random, so that rows cached together do not expire together.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: impl IntoTtl) -> Self {
+        self.ttl = Some(ttl.into_ttl());
+        self
+    }
+
+    /// The store segment of the key; the table's name when not given.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Also remembers that a row does *not* exist, for this long: seconds or a [`Duration`]. Off by default.
+    #[must_use]
+    pub fn with_negative_ttl(mut self, ttl: impl IntoTtl) -> Self {
+        self.negative_ttl = Some(ttl.into_ttl());
+        self
+    }
+
+    /// Overrides [`CacheConfig::with_l1`] for this store.
+    #[must_use]
+    pub fn with_l1(mut self, l1: L1) -> Self {
+        self.l1 = Some(l1);
+        self
+    }
+
+    /// Caches nothing: every read asks the database. Writes still invalidate other stores on the same table.
+    #[must_use]
+    pub fn disabled(mut self) -> Self {
+        self.enabled = false;
+        self
+    }
+
+    /// The manager.
+    pub fn manager(&self) -> &CacheManager<L> {
+        &self.manager
+    }
+}
+
+impl<L: crate::l2::L2> Clone for CacheParams<L> {
+    fn clone(&self) -> Self {
+        Self { manager: self.manager.clone(), prefix: self.prefix.clone(), ..*self }
+    }
+}
+
+/// Common lifetimes of cached rows.
+#[derive(Debug)]
+pub struct Ttl;
+
+impl Ttl {
+    /// 5 minutes: data that changes all the time.
+    pub const SHORT: Duration = Duration::from_secs(300);
+    /// 1 hour: user data.
+    pub const MEDIUM: Duration = Duration::from_secs(3_600);
+    /// 1 day: reference data.
+    pub const LONG: Duration = Duration::from_secs(86_400);
+}
+
+/// A TTL: a [`Duration`], or whole seconds.
+pub trait IntoTtl {
+    /// The duration.
+    fn into_ttl(self) -> Duration;
+}
+
+impl IntoTtl for Duration {
+    fn into_ttl(self) -> Duration {
+        self
+    }
+}
+
+impl IntoTtl for u64 {
+    fn into_ttl(self) -> Duration {
+        Duration::from_secs(self)
+    }
+}
+
+/// A timeout: a [`Duration`], or whole milliseconds.
+pub trait IntoTimeout {
+    /// The duration.
+    fn into_timeout(self) -> Duration;
+}
+
+impl IntoTimeout for Duration {
+    fn into_timeout(self) -> Duration {
+        self
+    }
+}
+
+impl IntoTimeout for u64 {
+    fn into_timeout(self) -> Duration {
+        Duration::from_millis(self)
+    }
+}
+
+pub(crate) fn check_ttl(what: &str, ttl: Duration) -> Result<(), CacheError> {
+    if ttl < Duration::from_millis(1) {
+        return Err(CacheError::Configuration(format!(
+            "{what} is {ttl:?}; give it at least 1 ms, or disable the cache of the store"
+        )));
+    }
+    Ok(())
+}

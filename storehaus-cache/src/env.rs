@@ -1,0 +1,58 @@
+//! The seams to the machine: time and randomness.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use crate::codec::header::Millis;
+
+/// Time and randomness, replaceable in a simulation.
+pub trait Environment: Send + Sync + 'static {
+    /// Nanoseconds on a clock that never goes back.
+    fn nanos(&self) -> u64;
+
+    /// The wall clock.
+    fn wall(&self) -> Millis;
+
+    /// Sixty-four random bits.
+    fn random(&self) -> u64;
+}
+
+/// The machine's own clock and randomness.
+#[derive(Debug)]
+pub struct System {
+    start: Instant,
+    state: AtomicU64,
+}
+
+impl System {
+    /// Starts counting nanoseconds now; seeds from the operating system.
+    pub fn new() -> Self {
+        Self { start: Instant::now(), state: AtomicU64::new(Uuid::new_v4().as_u64_pair().0) }
+    }
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Environment for System {
+    fn nanos(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    fn wall(&self) -> Millis {
+        Millis::now()
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014): for jitter, not for secrets.
+    fn random(&self) -> u64 {
+        let mut z = self.state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

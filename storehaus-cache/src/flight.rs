@@ -1,0 +1,128 @@
+//! Loads under way, shared by everybody who may have their result.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+/// The leader's end of a load: publishes the outcome once. Dropping it unpublished tells everybody who waits that
+/// there will be none, so a load that panics or is cancelled strands nobody.
+#[derive(Debug)]
+pub(crate) struct Leader<T>(watch::Sender<Option<T>>);
+
+/// The end of somebody who waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Follower<T>(watch::Receiver<Option<T>>);
+
+pub(crate) fn flight<T: Clone>() -> (Leader<T>, Follower<T>) {
+    let (sender, receiver) = watch::channel(None);
+    (Leader(sender), Follower(receiver))
+}
+
+impl<T: Clone> Leader<T> {
+    pub(crate) fn publish(&self, outcome: T) {
+        self.0.send_replace(Some(outcome));
+    }
+}
+
+impl<T: Clone> Follower<T> {
+    /// The outcome; `None` when the leader vanished without one.
+    pub(crate) async fn outcome(mut self) -> Option<T> {
+        self.0.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
+
+/// Flights by what identifies them. Guards the map alone, never across an await.
+#[derive(Debug)]
+pub(crate) struct Flights<K, T> {
+    shards: Box<[Mutex<HashMap<K, Follower<T>>>]>,
+    hasher: std::hash::RandomState,
+}
+
+impl<K: Hash + Eq, T: Clone> Flights<K, T> {
+    pub(crate) fn new() -> Self {
+        Self { shards: (0..16).map(|_| Mutex::default()).collect(), hasher: std::hash::RandomState::new() }
+    }
+
+    /// Joins the flight of `key`, or starts one.
+    pub(crate) fn join(&self, key: K) -> Result<Follower<T>, Leader<T>> {
+        match self.shard(&key).entry(key) {
+            std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.get().clone()),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let (leader, follower) = flight();
+                entry.insert(follower);
+                Err(leader)
+            }
+        }
+    }
+
+    /// Starts a flight under a key nobody else has.
+    pub(crate) fn start(&self, key: K) -> Leader<T> {
+        let (leader, follower) = flight();
+        self.shard(&key).insert(key, follower);
+        leader
+    }
+
+    pub(crate) fn get(&self, key: &K) -> Option<Follower<T>> {
+        self.shard(key).get(key).cloned()
+    }
+
+    pub(crate) fn remove(&self, key: &K) {
+        self.shard(key).remove(key);
+    }
+
+    fn shard(&self, key: &K) -> MutexGuard<'_, HashMap<K, Follower<T>>> {
+        use std::hash::BuildHasher as _;
+        lock(&self.shards[self.hasher.hash_one(key) as usize % self.shards.len()])
+    }
+}
+
+/// A flight that is taken off the map when this is dropped, however its task ends.
+pub(crate) struct Registered<K: Hash + Eq + Copy, T: Clone> {
+    flights: Arc<Flights<K, T>>,
+    key: K,
+    pub(crate) leader: Leader<T>,
+}
+
+impl<K: Hash + Eq + Copy, T: Clone> Registered<K, T> {
+    pub(crate) fn new(flights: &Arc<Flights<K, T>>, key: K, leader: Leader<T>) -> Self {
+        Self { flights: Arc::clone(flights), key, leader }
+    }
+
+    pub(crate) fn key(&self) -> K {
+        self.key
+    }
+}
+
+impl<K: Hash + Eq + Copy, T: Clone> Drop for Registered<K, T> {
+    fn drop(&mut self) {
+        self.flights.remove(&self.key);
+    }
+}
+
+/// Locks a mutex whose data stays valid whatever its last holder did: each critical section is one map operation.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn followers_get_the_outcome_and_learn_of_a_vanished_leader() {
+        let flights = Flights::<u64, u64>::new();
+        let leader = flights.join(1).unwrap_err();
+        let (early, twin) = (flights.join(1).unwrap(), flights.join(1).unwrap());
+        leader.publish(7);
+        let late = flights.join(1).unwrap();
+        assert_eq!((early.outcome().await, twin.outcome().await, late.outcome().await), (Some(7), Some(7), Some(7)));
+
+        flights.remove(&1);
+        let leader = flights.join(1).unwrap_err();
+        let follower = flights.join(1).unwrap();
+        drop(leader);
+        assert_eq!(follower.outcome().await, None);
+    }
+}

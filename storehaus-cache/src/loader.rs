@@ -1,0 +1,39 @@
+//! The seam to the source of truth.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::codec::Cacheable;
+use crate::key::Key;
+
+/// Where rows come from when no tier has them. Every load must read committed data of the primary, on a snapshot
+/// taken after the load began, outside any transaction of the caller.
+pub trait Loader: Send + Sync + 'static {
+    /// What identifies a row.
+    type Key: Key;
+    /// A row.
+    type Value: Cacheable + Clone;
+    /// What a load fails with; shared by everybody who waits for it.
+    type Error: Clone + Send + Sync + 'static;
+
+    /// One row.
+    fn load(&self, key: &Self::Key) -> impl Future<Output = Result<Option<Self::Value>, Self::Error>> + Send;
+
+    /// Many rows, in any order; missing ones are left out.
+    fn load_many(
+        &self,
+        keys: &[Self::Key],
+    ) -> impl Future<Output = Result<Vec<(Self::Key, Self::Value)>, Self::Error>> + Send;
+
+    /// The error of a load that did not end.
+    fn aborted(&self, why: Aborted) -> Self::Error;
+}
+
+/// Why a load has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aborted {
+    /// It panicked, or its runtime was shut down.
+    Lost,
+    /// It took longer than the load timeout.
+    TimedOut(Duration),
+}

@@ -1,0 +1,403 @@
+//! The in-process tier: typed entries under our own TTL, single-flight and fence.
+//!
+//! The [`Engine`] only stores; what makes the tier coherent stands here. A load is a *flight* registered under its
+//! key; its result may enter the tier only while that very flight is still registered, which is checked and done
+//! under one stripe lock. An invalidation takes the flight off and removes the entry under the same lock, so a load
+//! that began before a write was acknowledged can neither enter the tier nor be joined after it. Hits take no lock
+//! of ours.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hash};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use quick_cache::{DefaultHashBuilder, Lifecycle, UnitWeighter};
+
+use crate::flight::{Follower, Leader, flight, lock};
+
+const STRIPES: usize = 64;
+
+/// What keeps entries: a bounded concurrent map with an eviction policy, and nothing more.
+pub trait Engine<K, V>: Send + Sync + 'static {
+    /// A clone of the entry.
+    fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized;
+
+    /// Stores an entry, evicting others for room.
+    fn insert(&self, key: K, value: V);
+
+    /// Removes an entry; whether there was one.
+    fn remove<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized;
+
+    /// Removes the entries whose key matches; how many.
+    fn remove_matching(&self, matches: &dyn Fn(&K) -> bool) -> u64;
+
+    /// How many entries there are.
+    fn len(&self) -> usize;
+
+    /// How many entries were evicted for room.
+    fn evictions(&self) -> u64;
+}
+
+/// An entry: the row, or the knowledge that there is none, and when it ends on the monotonic clock.
+#[derive(Debug)]
+pub struct Entry<V> {
+    row: Option<Arc<V>>,
+    expires: u64,
+}
+
+impl<V> Clone for Entry<V> {
+    fn clone(&self) -> Self {
+        Self { row: self.row.clone(), expires: self.expires }
+    }
+}
+
+/// [quick_cache](https://docs.rs/quick_cache): S3-FIFO-like eviction, the fastest hit of the engines measured.
+#[derive(Debug)]
+pub struct QuickEngine<K, V> {
+    cache: Cache<K, V, UnitWeighter, DefaultHashBuilder, CountEvictions>,
+    evictions: Arc<AtomicU64>,
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> QuickEngine<K, V> {
+    /// Room for `capacity` entries.
+    pub fn new(capacity: usize) -> Self {
+        let evictions = Arc::new(AtomicU64::new(0));
+        let cache = Cache::with(
+            capacity,
+            capacity as u64,
+            UnitWeighter,
+            DefaultHashBuilder::default(),
+            CountEvictions(Arc::clone(&evictions)),
+        );
+        Self { cache, evictions }
+    }
+}
+
+impl<K, V> Engine<K, V> for QuickEngine<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.cache.get(key)
+    }
+
+    fn insert(&self, key: K, value: V) {
+        self.cache.insert(key, value);
+    }
+
+    fn remove<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.cache.remove(key).is_some()
+    }
+
+    fn remove_matching(&self, matches: &dyn Fn(&K) -> bool) -> u64 {
+        let removed = AtomicU64::new(0);
+        self.cache.retain(|key, _| {
+            let remove = matches(key);
+            removed.fetch_add(u64::from(remove), Ordering::Relaxed);
+            !remove
+        });
+        removed.into_inner()
+    }
+
+    fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct CountEvictions(Arc<AtomicU64>);
+
+impl<K, V> Lifecycle<K, V> for CountEvictions {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _key: K, _value: V) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The in-process tier of one store. `O` is what a load ends with, as everybody who joined it gets it.
+#[derive(Debug)]
+pub(crate) struct LocalTier<K, V, O, E = QuickEngine<K, Entry<V>>> {
+    engine: E,
+    stripes: Box<[Stripe<K, O>]>,
+    hasher: RandomState,
+    next_flight: AtomicU64,
+    rows: std::marker::PhantomData<fn() -> V>,
+}
+
+/// The flights of the keys that fall on this stripe. Also orders inserts and removals of those keys in the engine:
+/// both happen only while it is held.
+type Stripe<K, O> = Mutex<HashMap<K, Flight<O>>>;
+
+#[derive(Debug)]
+struct Flight<O> {
+    id: u64,
+    started: u64,
+    follower: Follower<O>,
+}
+
+/// What a reader that found no entry does next.
+pub(crate) enum Join<K, V, O, E: Engine<K, Entry<V>>>
+where
+    K: Hash + Eq + Clone,
+{
+    /// An entry landed in the meantime.
+    Hit(Option<Arc<V>>),
+    /// Wait for the load under way.
+    Follow(Follower<O>),
+    /// Load; nobody else does.
+    Lead(Ticket<K, V, O, E>),
+}
+
+impl<K, V, O, E> LocalTier<K, V, O, E>
+where
+    K: Hash + Eq + Clone,
+    O: Clone,
+    E: Engine<K, Entry<V>>,
+{
+    pub(crate) fn new(engine: E) -> Self {
+        Self {
+            engine,
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            next_flight: AtomicU64::new(0),
+            rows: std::marker::PhantomData,
+        }
+    }
+
+    /// The live entry of `key`.
+    pub(crate) fn get<Q>(&self, key: &Q, now: u64) -> Option<Option<Arc<V>>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let entry = self.engine.get(key)?;
+        (now < entry.expires).then_some(entry.row)
+    }
+
+    /// How long the live entry of `key` has left.
+    pub(crate) fn remaining(&self, key: &K, now: u64) -> Option<Duration> {
+        let entry = self.engine.get(key)?;
+        (now < entry.expires).then(|| Duration::from_nanos(entry.expires - now))
+    }
+
+    /// Joins the flight of `key` when it began at most `max_age` nanoseconds ago, or starts one.
+    pub(crate) fn join(self: &Arc<Self>, key: &K, now: u64, max_age: u64) -> Join<K, V, O, E> {
+        let mut flights = lock(self.stripe(key));
+        if let Some(row) = self.get(key, now) {
+            return Join::Hit(row);
+        }
+        if let Some(flight) = flights.get(key)
+            && now.saturating_sub(flight.started) <= max_age
+        {
+            return Join::Follow(flight.follower.clone());
+        }
+        let id = self.next_flight.fetch_add(1, Ordering::Relaxed);
+        let (leader, follower) = flight();
+        flights.insert(key.clone(), Flight { id, started: now, follower });
+        Join::Lead(Ticket { tier: Arc::clone(self), key: key.clone(), id, started: now, leader })
+    }
+
+    /// Removes the entry and takes the flight off, so that its result cannot land.
+    pub(crate) fn invalidate(&self, key: &K) -> bool {
+        let mut flights = lock(self.stripe(key));
+        flights.remove(key);
+        self.engine.remove(key)
+    }
+
+    /// Removes the entries whose key matches, and takes every flight off; how many entries.
+    pub(crate) fn invalidate_matching(&self, matches: &dyn Fn(&K) -> bool) -> u64 {
+        for stripe in &self.stripes {
+            lock(stripe).clear();
+        }
+        self.engine.remove_matching(matches)
+    }
+
+    /// Stores a row that did not come from a load; a load under way does not land after it.
+    pub(crate) fn put(&self, key: K, row: Arc<V>, expires: u64) {
+        let mut flights = lock(self.stripe(&key));
+        flights.remove(&key);
+        self.engine.insert(key, Entry { row: Some(row), expires });
+    }
+
+    pub(crate) fn evictions(&self) -> u64 {
+        self.engine.evictions()
+    }
+
+    fn stripe(&self, key: &K) -> &Stripe<K, O> {
+        &self.stripes[self.hasher.hash_one(key) as usize % STRIPES]
+    }
+}
+
+/// The right to land one load. Dropping it takes the flight off; who waits learns that there will be no outcome.
+pub(crate) struct Ticket<K, V, O, E: Engine<K, Entry<V>> = QuickEngine<K, Entry<V>>>
+where
+    K: Hash + Eq + Clone,
+{
+    tier: Arc<LocalTier<K, V, O, E>>,
+    key: K,
+    id: u64,
+    started: u64,
+    leader: Leader<O>,
+}
+
+impl<K, V, O, E> Ticket<K, V, O, E>
+where
+    K: Hash + Eq + Clone,
+    O: Clone,
+    E: Engine<K, Entry<V>>,
+{
+    pub(crate) fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// When the load began, on the monotonic clock.
+    pub(crate) fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// Stores the loaded row if this flight is still registered; whether it was.
+    pub(crate) fn land(&self, row: Option<Arc<V>>, expires: u64) -> bool {
+        let mut flights = lock(self.tier.stripe(&self.key));
+        let registered = flights.get(&self.key).is_some_and(|flight| flight.id == self.id);
+        if registered {
+            flights.remove(&self.key);
+            self.tier.engine.insert(self.key.clone(), Entry { row, expires });
+        }
+        registered
+    }
+
+    /// Hands the outcome to everybody who joined, and ends the flight.
+    pub(crate) fn publish(self, outcome: O) {
+        self.leader.publish(outcome);
+    }
+}
+
+impl<K, V, O, E> Drop for Ticket<K, V, O, E>
+where
+    K: Hash + Eq + Clone,
+    E: Engine<K, Entry<V>>,
+{
+    fn drop(&mut self) {
+        let stripe = &self.tier.stripes[self.tier.hasher.hash_one(&self.key) as usize % STRIPES];
+        let mut flights = lock(stripe);
+        if flights.get(&self.key).is_some_and(|flight| flight.id == self.id) {
+            flights.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Tier = LocalTier<u64, &'static str, Option<Arc<&'static str>>>;
+
+    fn tier(capacity: usize) -> Arc<Tier> {
+        Arc::new(LocalTier::new(QuickEngine::new(capacity)))
+    }
+
+    fn lead(tier: &Arc<Tier>, key: u64, now: u64) -> Ticket<u64, &'static str, Option<Arc<&'static str>>> {
+        match tier.join(&key, now, u64::MAX) {
+            Join::Lead(ticket) => ticket,
+            _ => panic!("not the leader"),
+        }
+    }
+
+    #[test]
+    fn an_entry_is_served_until_it_expires() {
+        let tier = tier(8);
+        assert!(lead(&tier, 1, 0).land(Some(Arc::new("one")), 100));
+        assert_eq!(tier.get(&1, 99), Some(Some(Arc::new("one"))));
+        assert_eq!(tier.remaining(&1, 40), Some(Duration::from_nanos(60)));
+        assert_eq!(tier.get(&1, 100), None);
+    }
+
+    #[test]
+    fn a_load_that_began_before_an_invalidation_neither_lands_nor_is_joined() {
+        let tier = tier(8);
+        let old = lead(&tier, 1, 0);
+        tier.invalidate(&1);
+        let new = lead(&tier, 1, 1);
+        assert!(!old.land(Some(Arc::new("old")), 100));
+        assert_eq!(tier.get(&1, 2), None);
+        drop(old);
+        assert!(matches!(tier.join(&1, 2, u64::MAX), Join::Follow(_)), "the new flight stays joinable");
+        assert!(new.land(Some(Arc::new("new")), 100));
+        assert_eq!(tier.get(&1, 2), Some(Some(Arc::new("new"))));
+    }
+
+    #[test]
+    fn invalidating_one_key_leaves_the_flight_of_another() {
+        let tier = tier(1_000);
+        let tickets: Vec<_> = (0..200).map(|key| lead(&tier, key, 0)).collect();
+        tier.invalidate(&7);
+        for ticket in tickets {
+            assert_eq!(ticket.land(Some(Arc::new("row")), 100), *ticket.key() != 7);
+        }
+    }
+
+    #[test]
+    fn a_flight_older_than_the_bound_is_not_joined() {
+        let tier = tier(8);
+        let _old = lead(&tier, 1, 0);
+        assert!(matches!(tier.join(&1, 10, 10), Join::Follow(_)));
+        assert!(matches!(tier.join(&1, 11, 10), Join::Lead(_)));
+    }
+
+    #[tokio::test]
+    async fn a_dropped_leader_strands_nobody() {
+        let tier = tier(8);
+        let leader = lead(&tier, 1, 0);
+        let Join::Follow(follower) = tier.join(&1, 0, u64::MAX) else { panic!("not joined") };
+        drop(leader);
+        assert_eq!(follower.outcome().await, None);
+        drop(lead(&tier, 1, 0));
+    }
+
+    #[test]
+    fn a_manual_put_stops_a_load_under_way_from_landing() {
+        let tier = tier(8);
+        let load = lead(&tier, 1, 0);
+        tier.put(1, Arc::new("put"), 100);
+        assert!(!load.land(Some(Arc::new("loaded")), 100));
+        assert_eq!(tier.get(&1, 0), Some(Some(Arc::new("put"))));
+    }
+
+    #[test]
+    fn capacity_bounds_the_entries_and_evictions_are_counted() {
+        let tier = tier(100);
+        for key in 0..1_000 {
+            lead(&tier, key, 0).land(None, 100);
+        }
+        assert!(tier.engine.len() <= 100, "{} entries", tier.engine.len());
+        assert_eq!(tier.evictions(), 1_000 - tier.engine.len() as u64);
+        assert_eq!(
+            tier.invalidate_matching(&|_| true) as usize + tier.engine.len(),
+            tier.engine.len() + 1_000 - tier.evictions() as usize
+        );
+    }
+}

@@ -1,0 +1,249 @@
+//! The manager: one per process and Redis, shared by all stores.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::config::CacheConfig;
+use crate::env::{Environment, System};
+use crate::error::{CacheError, Failure};
+use crate::l2::L2;
+use crate::manual::Manual;
+use crate::registry::Registry;
+use crate::remote::{Remote, RemoteSettings};
+use crate::stats::{CacheStats, StoreStats};
+
+/// The shared tier of this build: Redis.
+#[cfg(feature = "redis")]
+pub type SharedTier = crate::redis::RedisTier;
+
+/// The shared tier of this build: none, the feature `redis` is off.
+#[cfg(not(feature = "redis"))]
+pub type SharedTier = crate::l2::NoTier;
+
+/// A cached read never waits longer for Redis than this before it asks the database.
+const READ_BUDGET: Duration = Duration::from_millis(50);
+
+/// The tiers, and what the stores on them have in common. Cheap to clone; clones share everything.
+///
+/// Make one per process and database: stores of one manager on one table invalidate each other in every tier,
+/// stores of different managers only in Redis.
+pub struct CacheManager<L: L2 = SharedTier> {
+    inner: Arc<Inner<L>>,
+}
+
+struct Inner<L: L2> {
+    config: CacheConfig,
+    remote: Option<Remote<L>>,
+    registry: Registry,
+    manual: Manual,
+    env: Arc<dyn Environment>,
+    background: Arc<Background>,
+}
+
+impl CacheManager {
+    /// A manager for `config`. Contacts nobody: it is made whether Redis is up or not.
+    ///
+    /// # Errors
+    /// [`CacheError::Configuration`] when the URL, a prefix or a duration is not allowed.
+    pub fn new(config: CacheConfig) -> Result<Self, CacheError> {
+        config.check()?;
+        #[cfg(feature = "redis")]
+        let tier = config
+            .redis_url
+            .as_deref()
+            .map(|url| {
+                {
+                    let settings = crate::redis::RedisSettings {
+                        pool_size: config.pool_size,
+                        ..crate::redis::RedisSettings::new(url)
+                    };
+                    crate::redis::RedisTier::new(settings)
+                }
+                .map_err(CacheError::Configuration)
+            })
+            .transpose()?;
+        #[cfg(not(feature = "redis"))]
+        let tier = None;
+        Ok(Self::assemble(config, tier))
+    }
+}
+
+impl<L: L2> CacheManager<L> {
+    /// A manager over a shared tier of your own, for a simulation.
+    ///
+    /// # Errors
+    /// As [`CacheManager::new`].
+    pub fn with_tier(config: CacheConfig, tier: L) -> Result<Self, CacheError> {
+        config.check()?;
+        Ok(Self::assemble(config, Some(tier)))
+    }
+
+    fn assemble(config: CacheConfig, tier: Option<L>) -> Self {
+        let remote = tier.map(|tier| {
+            let settings = RemoteSettings {
+                read_budget: READ_BUDGET.min(config.timeout),
+                timeout: config.timeout,
+                retry_attempts: config.retry_attempts,
+                retry_delay: config.retry_delay,
+                // The prefix has no character that means anything in a glob.
+                ..RemoteSettings::new(format!("{}:*", config.prefix))
+            };
+            Remote::new(tier, settings)
+        });
+        let manual = Manual::new(config.l1_capacity);
+        let inner = Inner {
+            config,
+            remote,
+            registry: Registry::default(),
+            manual,
+            env: Arc::new(System::new()),
+            background: Arc::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What happened so far: hits, misses, errors, each store.
+    ///
+    /// # Errors
+    /// None today; the counters are kept in process.
+    pub async fn get_stats(&self) -> Result<CacheStats, CacheError> {
+        let stores = self.inner.registry.stats();
+        let mut total = StoreStats::default();
+        stores.iter().for_each(|(_, stats)| total.add(stats));
+        let remote = self.inner.remote.as_ref().map(Remote::stats).unwrap_or_default();
+        Ok(CacheStats {
+            hits: total.hits(),
+            misses: total.misses + total.bypassed,
+            connection_errors: remote.connection_errors + remote.timeouts + remote.refused,
+            retries: remote.retries,
+            pending_invalidations: remote.pending_invalidations,
+            breaker_opened: remote.breaker_opened,
+            total,
+            stores,
+        })
+    }
+
+    /// Whether the shared tier answers, and how fast. A manager without one is healthy.
+    ///
+    /// # Errors
+    /// [`CacheError::ConnectionError`] when Redis cannot be reached, [`CacheError::Timeout`] when it does not answer
+    /// within the timeout, [`CacheError::Refused`] when it refuses.
+    pub async fn health_check(&self) -> Result<Health, CacheError> {
+        let Some(remote) = &self.inner.remote else {
+            return Ok(Health { redis: false, response_time: Duration::ZERO, bypassed: false });
+        };
+        let start = Instant::now();
+        match tokio::time::timeout(self.inner.config.timeout, remote.probe()).await {
+            Ok(Ok(())) => Ok(Health { redis: true, response_time: start.elapsed(), bypassed: !remote.is_up() }),
+            Ok(Err(error)) => Err(CacheError::from_l2("health_check", "*", &error)),
+            Err(_) => Err(CacheError::Timeout(Failure::new(
+                "health_check",
+                "*",
+                format_args!("no answer within {:?}", self.inner.config.timeout),
+            ))),
+        }
+    }
+
+    /// Waits until fills and other work off the callers' path is done. What is begun meanwhile is waited for too.
+    pub async fn settle(&self) {
+        self.inner.background.idle().await;
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &CacheConfig {
+        &self.inner.config
+    }
+
+    /// Marks work off the callers' path as running until the mark is dropped; [`settle`](Self::settle) waits for it.
+    pub fn background(&self) -> Running {
+        self.inner.background.running.fetch_add(1, Ordering::SeqCst);
+        Running(Arc::clone(&self.inner.background))
+    }
+
+    pub(crate) fn remote(&self) -> Option<&Remote<L>> {
+        self.inner.remote.as_ref()
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    pub(crate) fn manual(&self) -> &Manual {
+        &self.inner.manual
+    }
+
+    pub(crate) fn env(&self) -> &Arc<dyn Environment> {
+        &self.inner.env
+    }
+}
+
+impl<L: L2> Clone for CacheManager<L> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<L: L2> From<Arc<Self>> for CacheManager<L> {
+    fn from(manager: Arc<Self>) -> Self {
+        Self::clone(&manager)
+    }
+}
+
+impl<L: L2> From<&Self> for CacheManager<L> {
+    fn from(manager: &Self) -> Self {
+        manager.clone()
+    }
+}
+
+impl<L: L2> fmt::Debug for CacheManager<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheManager").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}
+
+/// The answer of [`CacheManager::health_check`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// Whether there is a shared tier; it answered.
+    pub redis: bool,
+    /// How long a new connection and one command took.
+    pub response_time: Duration,
+    /// Whether reads go past Redis all the same, until every pending invalidation is confirmed.
+    pub bypassed: bool,
+}
+
+/// Work off the callers' path that is under way.
+#[derive(Debug, Default)]
+struct Background {
+    running: AtomicUsize,
+    ended: Notify,
+}
+
+impl Background {
+    async fn idle(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.running.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+/// Marks work as running: see [`CacheManager::background`].
+#[derive(Debug)]
+pub struct Running(Arc<Background>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.ended.notify_waiters();
+        }
+    }
+}

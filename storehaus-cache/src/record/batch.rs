@@ -1,0 +1,273 @@
+//! Many keys at once: one `MGET`, one round of leases, one statement, one round of fills.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::shared::Seen;
+use super::{Inner, Loaded, Outcome, RecordCache};
+use crate::codec::header::Token;
+use crate::flight::{Follower, Registered};
+use crate::l2::{Incarnation, L2, LeaseReply, Reply};
+use crate::loader::Loader;
+use crate::local::{Join, Ticket};
+use crate::remote::Remote;
+
+type Row<Ld> = Option<Arc<<Ld as Loader>::Value>>;
+
+impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
+    /// Many rows, in the order asked; a key asked twice is read once and answered twice.
+    ///
+    /// # Errors
+    /// As the loader; a failing tier is a miss.
+    pub async fn get_many(&self, ids: &[Ld::Key]) -> Result<Vec<Row<Ld>>, Ld::Error> {
+        let mut unique = Vec::with_capacity(ids.len());
+        let mut places = HashMap::with_capacity(ids.len());
+        let order: Vec<usize> = ids
+            .iter()
+            .map(|id| {
+                *places.entry(id).or_insert_with(|| {
+                    unique.push(id.clone());
+                    unique.len() - 1
+                })
+            })
+            .collect();
+        let inner = &self.inner;
+        let rows = if inner.local.is_some() {
+            inner.many_behind_local(unique).await?
+        } else if inner.remote.is_some() {
+            let reader = Arc::clone(inner);
+            let read = async move { reader.read_many(&unique).await };
+            inner.detached(read).await?.into_iter().map(|loaded| loaded.row).collect()
+        } else {
+            inner.load_many(&unique).await?.into_iter().map(|loaded| loaded.row).collect::<Vec<_>>()
+        };
+        Ok(order.into_iter().map(|place| rows[place].clone()).collect())
+    }
+}
+
+impl<Ld: Loader, L: L2> Inner<Ld, L> {
+    async fn many_behind_local(self: &Arc<Self>, keys: Vec<Ld::Key>) -> Result<Vec<Row<Ld>>, Ld::Error> {
+        let Some(local) = &self.local else { return Ok(Vec::new()) };
+        let now = self.manager.env().nanos();
+        let mut rows = vec![None; keys.len()];
+        let mut followers: Vec<(usize, Follower<Outcome<Ld>>)> = Vec::new();
+        let (mut places, mut tickets) = (Vec::new(), Vec::new());
+        for (place, key) in keys.iter().enumerate() {
+            match local.tier.join(key, now, self.l1_bound) {
+                Join::Hit(row) => {
+                    self.counters.l1_hits.add(1);
+                    rows[place] = row;
+                }
+                Join::Follow(follower) => followers.push((place, follower)),
+                Join::Lead(ticket) => {
+                    places.push(place);
+                    tickets.push(ticket);
+                }
+            }
+        }
+        if !tickets.is_empty() {
+            let inner = Arc::clone(self);
+            let read = self.detached(async move { inner.read_and_land(tickets).await }).await?;
+            places.into_iter().zip(read).for_each(|(place, row)| rows[place] = row);
+        }
+        let mut stranded = Vec::new();
+        for (place, follower) in followers {
+            match follower.outcome().await {
+                Some(outcome) => {
+                    self.counters.joined.add(1);
+                    rows[place] = outcome?;
+                }
+                None => stranded.push(place),
+            }
+        }
+        if !stranded.is_empty() {
+            let again: Vec<_> = stranded.iter().map(|place| keys[*place].clone()).collect();
+            let loaded = self.load_many(&again).await?;
+            stranded.into_iter().zip(loaded).for_each(|(place, loaded)| rows[place] = loaded.row);
+        }
+        Ok(rows)
+    }
+
+    async fn read_and_land(
+        self: &Arc<Self>,
+        tickets: Vec<Ticket<Ld::Key, Ld::Value, Outcome<Ld>>>,
+    ) -> Result<Vec<Row<Ld>>, Ld::Error> {
+        let keys: Vec<_> = tickets.iter().map(|ticket| ticket.key().clone()).collect();
+        match self.read_many(&keys).await {
+            Ok(loaded) => Ok(tickets
+                .into_iter()
+                .zip(loaded)
+                .map(|(ticket, loaded)| {
+                    self.land(&ticket, &loaded);
+                    ticket.publish(Ok(loaded.row.clone()));
+                    loaded.row
+                })
+                .collect()),
+            Err(error) => {
+                tickets.into_iter().for_each(|ticket| ticket.publish(Err(error.clone())));
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads distinct keys from Redis and, for what it lacks, from the database.
+    async fn read_many(self: &Arc<Self>, keys: &[Ld::Key]) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
+        let Some(remote) = &self.remote else { return self.load_many(keys).await };
+        let texts: Vec<String> = keys.iter().map(|key| self.space.key(key)).collect();
+        let deadline = remote.deadline();
+        let found = match remote.is_up() {
+            true => remote.get_many(&texts, deadline).await.ok(),
+            false => None,
+        };
+        let Some(found) = found else {
+            self.counters.bypassed.add(keys.len() as u64);
+            self.counters.loads.add(keys.len() as u64);
+            return self.select(keys).await;
+        };
+        let mut rows: Vec<Option<Loaded<Ld::Value>>> = Vec::with_capacity(keys.len());
+        let mut free = Vec::new();
+        for (place, bytes) in found.bytes.into_iter().enumerate() {
+            let reply = Reply { bytes, incarnation: found.incarnation };
+            rows.push(match self.see(&texts[place], &reply) {
+                Seen::Row(loaded) => Some(loaded),
+                Seen::Free => {
+                    free.push(place);
+                    None
+                }
+                Seen::Leased(_) | Seen::Unusable(_) => None,
+            });
+        }
+        let leases = self.lease_many(remote, &texts, free, &mut rows, deadline).await;
+        let missing: Vec<usize> = (0..keys.len()).filter(|place| rows[*place].is_none()).collect();
+        self.counters.l2_hits.add((keys.len() - missing.len()) as u64);
+        if missing.is_empty() {
+            return Ok(rows.into_iter().flatten().collect());
+        }
+        let wanted: Vec<_> = missing.iter().map(|place| keys[*place].clone()).collect();
+        let loaded = match self.load_many(&wanted).await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.give_back(remote, texts, leases, &error);
+                return Err(error);
+            }
+        };
+        missing.into_iter().zip(loaded).for_each(|(place, loaded)| rows[place] = Some(loaded));
+        let rows: Vec<_> = rows.into_iter().flatten().collect();
+        self.fill_many(remote, texts, leases, &rows);
+        Ok(rows)
+    }
+
+    /// One round of leases for the keys at `free`; rows that appeared in the meantime go into `rows`.
+    async fn lease_many(
+        self: &Arc<Self>,
+        remote: &Remote<L>,
+        texts: &[String],
+        free: Vec<usize>,
+        rows: &mut [Option<Loaded<Ld::Value>>],
+        deadline: Instant,
+    ) -> Vec<(usize, Lease<Ld>)> {
+        if free.is_empty() {
+            return Vec::new();
+        }
+        let wanted: Vec<_> = free.into_iter().map(|place| (place, self.new_lease())).collect();
+        let asked: Vec<_> = wanted.iter().map(|(place, lease)| (texts[*place].clone(), lease.key())).collect();
+        let lasts = self.manager.config().load_timeout;
+        let Ok(replies) = remote.lease_many(&asked, lasts, deadline).await else { return Vec::new() };
+        let mut leases = Vec::with_capacity(wanted.len());
+        for ((place, registered), reply) in wanted.into_iter().zip(replies) {
+            match reply {
+                Some(LeaseReply::Granted(incarnation)) => leases.push((place, Lease { registered, incarnation })),
+                Some(LeaseReply::Taken(reply)) => {
+                    if let Seen::Row(loaded) = self.see(&texts[place], &reply) {
+                        rows[place] = Some(loaded);
+                    }
+                }
+                None => {}
+            }
+        }
+        leases
+    }
+
+    /// Publishes what was loaded and fills it, behind the caller's back.
+    fn fill_many(
+        self: &Arc<Self>,
+        remote: &Remote<L>,
+        mut texts: Vec<String>,
+        leases: Vec<(usize, Lease<Ld>)>,
+        rows: &[Loaded<Ld::Value>],
+    ) {
+        if leases.is_empty() {
+            return;
+        }
+        let (mut fills, mut absent) = (Vec::with_capacity(leases.len()), Vec::new());
+        for (place, lease) in leases {
+            let row = rows[place].row.clone();
+            lease.registered.leader.publish(Ok(row.clone()));
+            let text = std::mem::take(&mut texts[place]);
+            match rows[place].keep {
+                Some(keep) => fills.push((lease, text, row, keep)),
+                None => absent.push((lease, text)),
+            }
+        }
+        let (inner, remote) = (Arc::clone(self), remote.clone());
+        let background = self.manager.background();
+        tokio::spawn(async move {
+            let _running = background;
+            let rows: Vec<_> = fills
+                .iter_mut()
+                .map(|(lease, text, row, keep)| {
+                    (&lease.registered, std::mem::take(text), row.take(), *keep, lease.incarnation)
+                })
+                .collect();
+            inner.fill(&remote, &rows).await;
+            if !absent.is_empty() {
+                let given_up =
+                    absent.iter_mut().map(|(lease, text)| (std::mem::take(text), lease.registered.key())).collect();
+                inner.release(&remote, given_up).await;
+            }
+        });
+    }
+
+    /// Publishes a failure and gives the leases back.
+    fn give_back(
+        self: &Arc<Self>,
+        remote: &Remote<L>,
+        mut texts: Vec<String>,
+        leases: Vec<(usize, Lease<Ld>)>,
+        error: &Ld::Error,
+    ) {
+        if leases.is_empty() {
+            return;
+        }
+        leases.iter().for_each(|(_, lease)| lease.registered.leader.publish(Err(error.clone())));
+        let (inner, remote, background) = (Arc::clone(self), remote.clone(), self.manager.background());
+        tokio::spawn(async move {
+            let _running = background;
+            let given_up = leases
+                .iter()
+                .map(|(place, lease)| (std::mem::take(&mut texts[*place]), lease.registered.key()))
+                .collect();
+            inner.release(&remote, given_up).await;
+        });
+    }
+
+    async fn load_many(&self, keys: &[Ld::Key]) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
+        self.counters.misses.add(keys.len() as u64);
+        self.counters.loads.add(keys.len() as u64);
+        self.select(keys).await
+    }
+
+    /// One statement for distinct keys; the rows in their order.
+    async fn select(&self, keys: &[Ld::Key]) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
+        let mut found: HashMap<_, _> = self.in_time(self.loader.load_many(keys)).await?.into_iter().collect();
+        Ok(keys.iter().map(|key| self.loaded(found.remove(key).map(Arc::new))).collect())
+    }
+}
+
+/// A lease that was granted, and by which server.
+struct Lease<Ld: Loader> {
+    registered: Registered<Token, Outcome<Ld>>,
+    incarnation: Incarnation,
+}

@@ -1,0 +1,328 @@
+//! The read-through cache of one store.
+//!
+//! | tiers | a read | a write |
+//! |---|---|---|
+//! | none | loads | – |
+//! | in process | hit, or joins or leads a load | removes entry and flight |
+//! | Redis | `GET`; on a miss leases, loads, fills | `DEL`, awaited |
+//! | both | in process first, Redis behind its flight | `DEL`, then removes entry and flight |
+//!
+//! [`shared`] holds the lease protocol, [`batch`] the same for many keys at once.
+
+mod batch;
+mod handle;
+mod shared;
+
+use std::borrow::Borrow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use crate::codec::Cacheable;
+use crate::codec::header::{Millis, Token};
+use crate::config::{CacheParams, L1, check_ttl};
+use crate::error::CacheError;
+use crate::flight::Flights;
+use crate::key::{KeyRef, KeySpace};
+use crate::l2::L2;
+use crate::loader::{Aborted, Loader};
+use crate::local::{Join, LocalTier, QuickEngine};
+use crate::manager::{CacheManager, SharedTier};
+use crate::registry::{LocalHandle, Registration, TableGroup};
+use crate::remote::Remote;
+use crate::stats::Counters;
+use handle::Handle;
+
+/// What a read ends with.
+pub type Outcome<Ld> = Result<Option<Arc<<Ld as Loader>::Value>>, <Ld as Loader>::Error>;
+
+type Local<Ld> = LocalTier<<Ld as Loader>::Key, <Ld as Loader>::Value, Outcome<Ld>>;
+
+/// Which tiers a store may use, whatever its parameters say: `#[model(cache = "…")]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tiers {
+    /// Every tier of the manager.
+    All,
+    /// In process only.
+    Local,
+    /// None.
+    None,
+}
+
+/// What the store is, as its cache needs to know it.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreInfo<'a> {
+    /// The table, with its schema when it has one. Stores of one manager with equal tables invalidate each other.
+    pub table: &'a str,
+    /// The store segment of the key, unless the parameters name one.
+    pub prefix: &'a str,
+    /// The TTL of the model, unless the parameters name one.
+    pub ttl: Option<Duration>,
+    /// Which tiers it may use.
+    pub tiers: Tiers,
+}
+
+/// The read-through cache in front of a [`Loader`]. Cheap to clone; clones share everything.
+pub struct RecordCache<Ld: Loader, L: L2 = SharedTier> {
+    inner: Arc<Inner<Ld, L>>,
+}
+
+struct Inner<Ld: Loader, L: L2> {
+    loader: Ld,
+    manager: CacheManager<L>,
+    group: Arc<TableGroup>,
+    space: KeySpace,
+    /// The shared tier, when this store uses it.
+    remote: Option<Remote<L>>,
+    /// The in-process tier, when this store uses it.
+    local: Option<Arc<Handle<Ld>>>,
+    /// Loads under way under a lease, by its token. A reader that sees a token in Redis may join the load of that
+    /// token: had a write been acknowledged since the lease was granted, the token would be gone.
+    leases: Arc<Flights<Token, Outcome<Ld>>>,
+    /// Marks the tokens of this store among those of all stores and processes.
+    instance: u64,
+    next_token: AtomicU64,
+    counters: Arc<Counters>,
+    ttl: Duration,
+    negative_ttl: Option<Duration>,
+    /// How old the load behind an in-process entry may be, in nanoseconds; unbounded where the process is alone.
+    l1_bound: u64,
+}
+
+/// A row and how long it may be kept.
+struct Loaded<V> {
+    row: Option<Arc<V>>,
+    keep: Option<Duration>,
+}
+
+impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
+    /// Registers a store with the manager of `params`.
+    ///
+    /// # Errors
+    /// [`CacheError::Configuration`] when a prefix or TTL is not allowed, or another model uses the prefix.
+    pub fn new(loader: Ld, params: CacheParams<L>, info: &StoreInfo<'_>) -> Result<Self, CacheError> {
+        let CacheParams { manager, ttl, prefix, negative_ttl, l1, enabled } = params;
+        let config = manager.config();
+        let ttl = ttl.or(info.ttl).unwrap_or(config.ttl);
+        check_ttl("the TTL", ttl)?;
+        if let Some(negative) = negative_ttl {
+            check_ttl("the negative TTL", negative)?;
+        }
+        let l1 = l1.unwrap_or(config.l1);
+        if let L1::Bounded(bound) = l1 {
+            check_ttl("the bound of L1::Bounded", bound)?;
+        }
+        let space = KeySpace::new(&config.prefix, prefix.as_deref().unwrap_or(info.prefix))
+            .map_err(CacheError::Configuration)?;
+
+        let tiers = if enabled { info.tiers } else { Tiers::None };
+        let remote = manager.remote().filter(|_| tiers == Tiers::All).cloned();
+        let (has_local, l1_bound) = match (tiers, &remote, l1) {
+            (Tiers::None, ..) => (false, 0),
+            (Tiers::Local, ..) | (Tiers::All, None, _) => (true, u64::MAX),
+            (Tiers::All, Some(_), L1::Off) => (false, 0),
+            (Tiers::All, Some(_), L1::Bounded(bound)) => (true, u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)),
+        };
+
+        let registry = manager.registry();
+        let (group, counters) = if tiers == Tiers::None {
+            (registry.group(info.table), Arc::default())
+        } else {
+            registry.register(&Registration {
+                table: info.table,
+                schema: Ld::Value::SCHEMA,
+                space: &space,
+                shared: remote.is_some(),
+            })?
+        };
+        let local = has_local.then(|| {
+            let tier: Local<Ld> = LocalTier::new(QuickEngine::new(config.l1_capacity));
+            let handle = Arc::new(Handle::<Ld>::new(tier, Arc::clone(manager.env())));
+            let erased: Arc<dyn LocalHandle> = Arc::clone(&handle) as _;
+            registry.add_local(&group, &space, &erased);
+            handle
+        });
+        let inner = Inner {
+            loader,
+            group,
+            space,
+            remote,
+            local,
+            leases: Arc::new(Flights::new()),
+            instance: manager.env().random(),
+            next_token: AtomicU64::new(0),
+            counters,
+            ttl,
+            negative_ttl,
+            l1_bound,
+            manager,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The manager.
+    pub fn manager(&self) -> &CacheManager<L> {
+        &self.inner.manager
+    }
+
+    /// The loader.
+    pub fn loader(&self) -> &Ld {
+        &self.inner.loader
+    }
+
+    /// The key of a row in the shared tier.
+    pub fn key<Q: KeyRef<Owned = Ld::Key> + ?Sized>(&self, id: &Q) -> String {
+        self.inner.space.key(id)
+    }
+
+    /// Whether any tier is in use.
+    pub fn is_enabled(&self) -> bool {
+        self.inner.remote.is_some() || self.inner.local.is_some()
+    }
+
+    /// One row, from the nearest tier that has it.
+    ///
+    /// # Errors
+    /// As the loader; a failing tier is a miss.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves a load that others wait for under way.
+    pub async fn get<Q>(&self, id: &Q) -> Outcome<Ld>
+    where
+        Ld::Key: Borrow<Q>,
+        Q: KeyRef<Owned = Ld::Key> + ?Sized,
+    {
+        let inner = &self.inner;
+        if let Some(local) = &inner.local {
+            if let Some(row) = local.tier.get::<Q>(id, inner.manager.env().nanos()) {
+                inner.counters.l1_hits.add(1);
+                // A purely local hit never waits: without this a loop over hits starves its neighbours.
+                tokio::task::consume_budget().await;
+                return Ok(row);
+            }
+            return inner.get_behind_local(&local.tier, id.to_key()).await;
+        }
+        if let Some(remote) = &inner.remote {
+            return inner.read_shared(remote, &id.to_key()).await.map(|loaded| loaded.row);
+        }
+        inner.load(&id.to_key()).await.map(|loaded| loaded.row)
+    }
+
+    /// Removes these rows from every tier of every store on the table. When it returns, no read that starts
+    /// afterwards through this manager is served an older row; where Redis confirmed, no read anywhere is.
+    pub async fn invalidate(&self, keys: &[Ld::Key]) {
+        let inner = &self.inner;
+        inner.counters.invalidations.add(keys.len() as u64);
+        if let Some(remote) = inner.manager.remote() {
+            let shared = inner.group.shared_keys(keys);
+            if !shared.is_empty() {
+                remote.invalidate(shared).await;
+            }
+        }
+        inner.group.invalidate_local(keys);
+    }
+}
+
+impl<Ld: Loader, L: L2> Inner<Ld, L> {
+    async fn get_behind_local(self: &Arc<Self>, local: &Arc<Local<Ld>>, key: Ld::Key) -> Outcome<Ld> {
+        match local.join(&key, self.manager.env().nanos(), self.l1_bound) {
+            Join::Hit(row) => {
+                self.counters.l1_hits.add(1);
+                Ok(row)
+            }
+            Join::Follow(follower) => match follower.outcome().await {
+                Some(outcome) => {
+                    self.counters.joined.add(1);
+                    outcome
+                }
+                None => self.load(&key).await.map(|loaded| loaded.row),
+            },
+            Join::Lead(ticket) => {
+                let inner = Arc::clone(self);
+                self.detached(async move {
+                    let loaded = match &inner.remote {
+                        Some(remote) => inner.read_shared(remote, ticket.key()).await,
+                        None => inner.load(ticket.key()).await,
+                    };
+                    let outcome = loaded.map(|loaded| {
+                        inner.land(&ticket, &loaded);
+                        loaded.row
+                    });
+                    ticket.publish(outcome.clone());
+                    outcome
+                })
+                .await
+            }
+        }
+    }
+
+    /// Puts a loaded row into the in-process tier, unless its flight was taken off.
+    fn land(&self, ticket: &crate::local::Ticket<Ld::Key, Ld::Value, Outcome<Ld>>, loaded: &Loaded<Ld::Value>) {
+        let Some(keep) = loaded.keep else { return };
+        let now = self.manager.env().nanos();
+        let expires = now
+            .saturating_add(u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX))
+            .min(ticket.started().saturating_add(self.l1_bound));
+        if ticket.land(loaded.row.clone(), expires) {
+            if self.remote.is_none() {
+                self.counters.fills.add(1);
+            }
+        } else {
+            self.counters.fills_refused.add(1);
+        }
+    }
+
+    /// Asks the database, within the load timeout.
+    async fn load(&self, key: &Ld::Key) -> Result<Loaded<Ld::Value>, Ld::Error> {
+        self.counters.misses.add(1);
+        self.counters.loads.add(1);
+        let row = self.in_time(self.loader.load(key)).await?;
+        Ok(self.loaded(row.map(Arc::new)))
+    }
+
+    fn loaded(&self, row: Option<Arc<Ld::Value>>) -> Loaded<Ld::Value> {
+        let keep = if row.is_some() { Some(self.jittered(self.ttl)) } else { self.negative_ttl };
+        Loaded { row, keep }
+    }
+
+    async fn in_time<T>(&self, load: impl Future<Output = Result<T, Ld::Error>>) -> Result<T, Ld::Error> {
+        let limit = self.manager.config().load_timeout;
+        match tokio::time::timeout(limit, load).await {
+            Ok(result) => result,
+            Err(_) => Err(self.loader.aborted(Aborted::TimedOut(limit))),
+        }
+    }
+
+    /// Runs a load as a task of its own, so that a caller that goes away does not take it along.
+    async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Ld::Error>> + Send + 'static,
+    ) -> Result<T, Ld::Error> {
+        match tokio::spawn(work).await {
+            Ok(result) => result,
+            Err(_) => Err(self.loader.aborted(Aborted::Lost)),
+        }
+    }
+
+    /// Up to 5 % less than `ttl`, at random.
+    fn jittered(&self, ttl: Duration) -> Duration {
+        let share = (self.manager.env().random() % 1_000) as u32;
+        ttl - ttl / 20_000 * share
+    }
+
+    fn wall(&self) -> Millis {
+        self.manager.env().wall()
+    }
+}
+
+impl<Ld: Loader, L: L2> Clone for RecordCache<Ld, L> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<Ld: Loader, L: L2> std::fmt::Debug for RecordCache<Ld, L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordCache").field("space", &self.inner.space).finish_non_exhaustive()
+    }
+}

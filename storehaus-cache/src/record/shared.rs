@@ -1,0 +1,325 @@
+//! The lease protocol for one key.
+//!
+//! A miss places a lease (`SET key token NX GET PX`), loads from the database, and stores the row only while that
+//! very token still stands (compare-and-set). Every write deletes whatever stands under the key before it is
+//! acknowledged, and so takes the permission of every load that began before. The technique is the lease of
+//! Facebook's memcache (Nishtala et al., 2013) with permission by presence: what a flush, an eviction or an expiry
+//! can do is remove a permission, never grant one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Inner, Loaded, Outcome};
+use crate::codec::header::{self, Content, Expected, HEADER_BYTES, Mismatch, Stamp, Token};
+use crate::codec::{Cacheable, Encoder, from_bytes};
+use crate::flight::Registered;
+use crate::l2::{Fill, Incarnation, L2, LeaseReply, Reply};
+use crate::loader::Loader;
+use crate::remote::Remote;
+
+/// How often a read looks at the key again before it asks the database without filling.
+const LOOKS: usize = 4;
+
+/// The first pause while another process loads; doubles up to [`LAST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(8);
+
+/// What stands under a key, as a reader sees it.
+pub(super) enum Seen<V> {
+    /// Nothing.
+    Free,
+    /// A row, or the knowledge that there is none.
+    Row(Loaded<V>),
+    /// Somebody loads.
+    Leased(Token),
+    /// Bytes that must not be served; they begin like this.
+    Unusable(Vec<u8>),
+}
+
+enum Led<V> {
+    Loaded(Loaded<V>),
+    /// Something else stands there now.
+    Lost(Reply),
+    /// Redis did not say whether the lease stands.
+    Unknown,
+}
+
+impl<Ld: Loader, L: L2> Inner<Ld, L> {
+    pub(super) async fn read_shared(
+        self: &Arc<Self>,
+        remote: &Remote<L>,
+        key: &Ld::Key,
+    ) -> Result<Loaded<Ld::Value>, Ld::Error> {
+        if !remote.is_up() {
+            return self.load_past_redis(key).await;
+        }
+        let text = self.space.key(key);
+        let deadline = remote.deadline();
+        let Ok(mut reply) = remote.get(&text, deadline).await else { return self.load_past_redis(key).await };
+        let mut orphan = None;
+        for _ in 0..LOOKS {
+            let seen = match self.see(&text, &reply) {
+                Seen::Row(loaded) => {
+                    self.counters.l2_hits.add(1);
+                    return Ok(loaded);
+                }
+                Seen::Free => None,
+                Seen::Unusable(seen) => Some(seen),
+                Seen::Leased(token) if token.instance == self.instance => {
+                    if let Some(flight) = self.leases.get(&token) {
+                        if let Some(outcome) = flight.outcome().await {
+                            self.counters.joined.add(1);
+                            return outcome.map(|row| self.loaded(row));
+                        }
+                    } else if orphan == Some(token) {
+                        // Ours, and nobody holds it: a reply that never came left it behind. Take it over.
+                        let lease = token.to_lease().to_vec();
+                        match self.lead(remote, key, &text, Some(&lease), deadline).await? {
+                            Led::Loaded(loaded) => return Ok(loaded),
+                            Led::Lost(other) => reply = other,
+                            Led::Unknown => break,
+                        }
+                        continue;
+                    }
+                    orphan = Some(token);
+                    match remote.get(&text, deadline).await {
+                        Ok(again) => reply = again,
+                        Err(_) => break,
+                    }
+                    continue;
+                }
+                Seen::Leased(token) => return self.follow_other(remote, key, text, token, deadline).await,
+            };
+            match self.lead(remote, key, &text, seen.as_deref(), deadline).await? {
+                Led::Loaded(loaded) => return Ok(loaded),
+                Led::Lost(other) => reply = other,
+                Led::Unknown => break,
+            }
+        }
+        self.load(key).await
+    }
+
+    /// Loads without asking Redis or filling it.
+    async fn load_past_redis(&self, key: &Ld::Key) -> Result<Loaded<Ld::Value>, Ld::Error> {
+        self.counters.bypassed.add(1);
+        self.counters.loads.add(1);
+        let row = self.in_time(self.loader.load(key)).await?;
+        Ok(self.loaded(row.map(Arc::new)))
+    }
+
+    /// Reads a reply and counts what is wrong with it.
+    pub(super) fn see(&self, text: &str, reply: &Reply) -> Seen<Ld::Value> {
+        let Some(bytes) = &reply.bytes else { return Seen::Free };
+        let now = self.wall();
+        let expected = Expected {
+            schema: Ld::Value::SCHEMA,
+            identity: header::identity(text),
+            incarnation: reply.incarnation,
+            now,
+        };
+        let value = match header::parse(bytes, &expected) {
+            Content::Lease(token) => return Seen::Leased(token),
+            Content::Value(value) => value,
+            Content::Unusable(mismatch) => {
+                match mismatch {
+                    Mismatch::Expired | Mismatch::Incarnation | Mismatch::Schema => self.counters.outdated.add(1),
+                    Mismatch::Checksum | Mismatch::Codec | Mismatch::Format | Mismatch::Identity => {
+                        self.counters.decode_errors.add(1);
+                    }
+                }
+                return Seen::Unusable(bytes[..bytes.len().min(HEADER_BYTES)].to_vec());
+            }
+        };
+        let keep = Some(value.expires.since(now));
+        match value.payload.map(from_bytes).transpose() {
+            Ok(row) => Seen::Row(Loaded { row: row.map(Arc::new), keep }),
+            Err(_) => {
+                self.counters.decode_errors.add(1);
+                Seen::Unusable(bytes[..HEADER_BYTES].to_vec())
+            }
+        }
+    }
+
+    /// Places a lease, loads under it, and fills behind the caller's back.
+    async fn lead(
+        self: &Arc<Self>,
+        remote: &Remote<L>,
+        key: &Ld::Key,
+        text: &str,
+        seen: Option<&[u8]>,
+        deadline: Instant,
+    ) -> Result<Led<Ld::Value>, Ld::Error> {
+        // Registered before the command is sent: whoever sees the token in Redis finds its load here.
+        let registered = self.new_lease();
+        let lasts = self.manager.config().load_timeout;
+        let placed = match seen {
+            None => remote.lease(text, registered.key(), lasts, deadline).await,
+            Some(seen) => remote.replace(text, seen, registered.key(), lasts, deadline).await,
+        };
+        let incarnation = match placed {
+            Ok(LeaseReply::Granted(incarnation)) => incarnation,
+            Ok(LeaseReply::Taken(reply)) => return Ok(Led::Lost(reply)),
+            Err(_) => return Ok(Led::Unknown),
+        };
+        let (inner, remote, key, text) = (Arc::clone(self), remote.clone(), key.clone(), text.to_owned());
+        self.detached(async move {
+            let result = inner.load(&key).await;
+            let outcome = result.as_ref().map(|loaded| loaded.row.clone()).map_err(Clone::clone);
+            registered.leader.publish(outcome);
+            let keep = result.as_ref().ok().and_then(|loaded| loaded.keep.map(|keep| (loaded.row.clone(), keep)));
+            let background = inner.manager.background();
+            tokio::spawn(async move {
+                let _running = background;
+                match keep {
+                    Some((row, keep)) => inner.fill(&remote, &[(&registered, text, row, keep, incarnation)]).await,
+                    None => inner.release(&remote, vec![(text, registered.key())]).await,
+                }
+            });
+            result
+        })
+        .await
+        .map(Led::Loaded)
+    }
+
+    /// Registers a flight under a new token.
+    pub(super) fn new_lease(&self) -> Registered<Token, Outcome<Ld>> {
+        let serial = self.next_token.fetch_add(1, Ordering::Relaxed);
+        let token = Token { instance: self.instance, serial };
+        Registered::new(&self.leases, token, self.leases.start(token))
+    }
+
+    /// Stores rows under their leases, in one round trip.
+    #[expect(clippy::type_complexity, reason = "a row of arguments, used in two places")]
+    pub(super) async fn fill(
+        &self,
+        remote: &Remote<L>,
+        rows: &[(&Registered<Token, Outcome<Ld>>, String, Option<Arc<Ld::Value>>, Duration, Incarnation)],
+    ) {
+        let limit = self.manager.config().max_value_bytes;
+        let (mut fills, mut given_up) = (Vec::with_capacity(rows.len()), Vec::new());
+        for (lease, key, row, keep, incarnation) in rows {
+            let (key, token) = (key.clone(), lease.key());
+            match self.value(&key, token, row.as_deref(), *keep, *incarnation) {
+                Some(value) if value.len() <= limit => fills.push(Fill { key, token, value, ttl: *keep }),
+                Some(_) => {
+                    self.counters.oversized.add(1);
+                    given_up.push((key, token));
+                }
+                None => given_up.push((key, token)),
+            }
+        }
+        if !fills.is_empty()
+            && let Ok(stored) = remote.fill(&fills, remote.background_deadline()).await
+        {
+            let stored = stored.into_iter().filter(|stored| *stored).count() as u64;
+            self.counters.fills.add(stored);
+            self.counters.fills_refused.add(fills.len() as u64 - stored);
+        }
+        if !given_up.is_empty() {
+            self.release(remote, given_up).await;
+        }
+    }
+
+    /// Gives leases back. One that cannot be given back ends by itself when its time is over.
+    pub(super) async fn release(&self, remote: &Remote<L>, leases: Vec<(String, Token)>) {
+        if remote.release(&leases, remote.background_deadline()).await.is_err() {
+            tracing::debug!(count = leases.len(), "leases were not given back; they expire");
+        }
+    }
+
+    /// The bytes of an entry; `None` when the row cannot be encoded.
+    fn value(
+        &self,
+        key: &str,
+        token: Token,
+        row: Option<&Ld::Value>,
+        keep: Duration,
+        incarnation: Incarnation,
+    ) -> Option<Vec<u8>> {
+        let now = self.wall();
+        let stamp = Stamp {
+            schema: Ld::Value::SCHEMA,
+            identity: header::identity(key),
+            incarnation,
+            token,
+            expires: now.plus(keep),
+            refresh: now.plus(keep),
+            absent: row.is_none(),
+        };
+        let mut bytes = header::open(&stamp, 256);
+        if let Some(row) = row {
+            let mut out = Encoder::over(bytes);
+            if let Err(error) = row.write(&mut out) {
+                self.counters.encode_errors.add(1);
+                tracing::warn!(store = self.space.store(), %error, "a row cannot be cached");
+                return None;
+            }
+            bytes = out.into_bytes();
+        }
+        header::seal(&mut bytes);
+        Some(bytes)
+    }
+
+    /// Waits while another process loads; asks the database without filling when that takes too long.
+    async fn follow_other(
+        self: &Arc<Self>,
+        remote: &Remote<L>,
+        key: &Ld::Key,
+        text: String,
+        token: Token,
+        deadline: Instant,
+    ) -> Result<Loaded<Ld::Value>, Ld::Error> {
+        let leader = match self.leases.join(token) {
+            Err(leader) => leader,
+            Ok(follower) => {
+                return match follower.outcome().await {
+                    Some(outcome) => {
+                        self.counters.joined.add(1);
+                        outcome.map(|row| self.loaded(row))
+                    }
+                    None => self.load(key).await,
+                };
+            }
+        };
+        // One task of this process watches for all: whoever sees the same token may have what is read after it.
+        let registered = Registered::new(&self.leases, token, leader);
+        let (inner, remote, key) = (Arc::clone(self), remote.clone(), key.clone());
+        self.detached(async move {
+            let found = inner.watch(&remote, &text, token, deadline).await;
+            let result = match found {
+                Some(loaded) => {
+                    inner.counters.l2_hits.add(1);
+                    Ok(loaded)
+                }
+                None => inner.load(&key).await,
+            };
+            registered.leader.publish(result.as_ref().map(|loaded| loaded.row.clone()).map_err(Clone::clone));
+            result
+        })
+        .await
+    }
+
+    /// Looks at the key until the lease of another process is gone; the row that stands there then, if one does.
+    async fn watch(
+        &self,
+        remote: &Remote<L>,
+        text: &str,
+        token: Token,
+        deadline: Instant,
+    ) -> Option<Loaded<Ld::Value>> {
+        let mut pause = FIRST_PAUSE;
+        while Instant::now() + pause < deadline {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+            match self.see(text, &remote.get(text, deadline).await.ok()?) {
+                Seen::Row(loaded) => return Some(loaded),
+                Seen::Leased(same) if same == token => {}
+                Seen::Free | Seen::Leased(_) | Seen::Unusable(_) => return None,
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,61 @@
+//! The database as the cache's loader.
+
+use std::sync::Arc;
+
+use sqlx::Pool;
+use storehaus_cache::loader::{Aborted, Loader};
+
+use super::statement;
+use crate::backend::Backend;
+use crate::error::{Context, Result, StorehausError};
+use crate::model::Persist;
+use crate::sql::Statements;
+
+/// Loads rows on a connection of the pool, outside any transaction.
+pub(crate) struct TableLoader<T, DB: Backend> {
+    pub(super) pool: Pool<DB>,
+    pub(super) sql: Arc<Statements<T, DB>>,
+}
+
+impl<T: Persist<DB>, DB: Backend> TableLoader<T, DB> {
+    pub(super) fn new(pool: Pool<DB>) -> Self {
+        Self { pool, sql: Arc::new(Statements::new()) }
+    }
+}
+
+impl<T, DB: Backend> Clone for TableLoader<T, DB> {
+    fn clone(&self) -> Self {
+        Self { pool: self.pool.clone(), sql: Arc::clone(&self.sql) }
+    }
+}
+
+impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
+    type Key = T::Key;
+    type Value = T;
+    type Error = StorehausError;
+
+    async fn load(&self, key: &T::Key) -> Result<Option<T>> {
+        let context = Context::read(T::TABLE.name, "get_by_id");
+        let mut conn = self.pool.acquire().await.map_err(|error| context.error(&error))?;
+        statement::select_one(&mut conn, &self.sql, key).await.map_err(|error| context.error(&error))
+    }
+
+    async fn load_many(&self, keys: &[T::Key]) -> Result<Vec<(T::Key, T)>> {
+        let context = Context::read(T::TABLE.name, "get_many");
+        let mut conn = self.pool.acquire().await.map_err(|error| context.error(&error))?;
+        let rows = statement::select_many(&mut conn, &self.sql, keys).await.map_err(|error| context.error(&error))?;
+        Ok(rows.into_iter().map(|row| (row.key(), row)).collect())
+    }
+
+    fn aborted(&self, why: Aborted) -> StorehausError {
+        let context = Context::read(T::TABLE.name, "get_by_id");
+        match why {
+            Aborted::Lost => {
+                StorehausError::Unavailable(context.failed("the load ended without a result; its runtime shut down"))
+            }
+            Aborted::TimedOut(after) => StorehausError::Timeout(
+                context.failed(format!("the load took longer than the load timeout of {after:?}")),
+            ),
+        }
+    }
+}
