@@ -4,5 +4,5 @@ pub mod codec;
 pub mod key;
 pub mod l2;
 
-pub use codec::{CacheField, Cacheable, DecodeError, Decoder, EncodeError, Encoder};
+pub use codec::{CacheField, Cacheable, DecodeError, Decoder, EncodeError, Encoder, Json};
 pub use key::{Key, KeyParts, KeyRef, KeySpace, KeyWriter};
