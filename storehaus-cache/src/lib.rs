@@ -31,7 +31,7 @@ mod registry;
 pub mod remote;
 pub mod stats;
 
-pub use codec::{CacheField, Cacheable, DecodeError, Decoder, EncodeError, Encoder};
+pub use codec::{CacheField, Cacheable, DecodeError, Decoder, EncodeError, Encoder, Json};
 pub use config::{CacheConfig, CacheParams, IntoTimeout, IntoTtl, L1, Ttl};
 pub use error::{CacheError, Failure};
 pub use key::{Key, KeyParts, KeyRef, KeySpace, KeyWriter};

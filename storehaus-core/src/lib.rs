@@ -3,6 +3,9 @@
 pub mod backend;
 pub mod column;
 pub mod model;
+pub mod schema;
+
+mod sql_text;
 
 /// What generated code names. Not a public API.
 #[doc(hidden)]

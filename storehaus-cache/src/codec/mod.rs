@@ -6,10 +6,12 @@
 //! nothing outside this module names it, and the [header](header) carries a codec id so that it can be replaced.
 
 mod fields;
+mod json;
 
 pub mod header;
 
 pub use fields::JsonField;
+pub use json::Json;
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::de::read::SliceReader;
