@@ -11,11 +11,14 @@ use storehaus_proof::report::Report;
 
 type Failure = Box<dyn std::error::Error>;
 
+/// A program under way.
+type Running = Pin<Box<dyn Future<Output = Result<Report, Failure>>>>;
+
 /// A program: its name, what it does, and how it runs.
 struct Program {
     name: &'static str,
     about: &'static str,
-    run: fn(Options) -> Pin<Box<dyn Future<Output = Result<Report, Failure>>>>,
+    run: fn(Options) -> Running,
 }
 
 const PROGRAMS: &[Program] = &[];

@@ -33,7 +33,10 @@ fn dependencies() -> Outcome {
     let deny = tool("cargo-deny", CARGO_DENY)?;
     let check = |what: &[&str]| {
         let mut command = Command::new(&deny);
-        command.args(["--workspace", "--all-features", "check"]).args(what).current_dir(root());
+        command
+            .args(["--workspace", "--all-features", "check", "--hide-inclusion-graph"])
+            .args(what)
+            .current_dir(root());
         command
     };
     step("cargo-deny: bans, licenses, sources", &mut check(&["bans", "licenses", "sources"]))?;
