@@ -1,1 +1,60 @@
-fn main() {}
+//! Programs that try to break the promises of StoreHaus against real servers.
+
+#![expect(clippy::print_stderr, reason = "a command-line program speaks on its standard streams")]
+
+use std::env;
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use storehaus_proof::options::Options;
+use storehaus_proof::report::Report;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// A program under way.
+type Running = Pin<Box<dyn Future<Output = Result<Report, Failure>>>>;
+
+/// A program: its name, what it does, and how it runs.
+struct Program {
+    name: &'static str,
+    about: &'static str,
+    run: fn(Options) -> Running,
+}
+
+const PROGRAMS: &[Program] = &[];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let Some(program) = args.first().and_then(|name| PROGRAMS.iter().find(|program| program.name == name)) else {
+        return usage();
+    };
+    let options = match Options::parse(&args[1..]) {
+        Ok(options) => options,
+        Err(text) => {
+            eprintln!("{}: {text}", program.name);
+            return ExitCode::from(2);
+        }
+    };
+    let finished = async {
+        let report = (program.run)(options).await?;
+        report.finish()?;
+        Ok::<_, Failure>(report.ok())
+    };
+    match finished.await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("{}: {failure}", program.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: storehaus-proof PROGRAM [--seconds N] [--seed N]");
+    for program in PROGRAMS {
+        eprintln!("  {:<8} {}", program.name, program.about);
+    }
+    ExitCode::from(2)
+}

@@ -1,0 +1,114 @@
+//! `race` and `outage`: the programs of the package `storehaus-proof`.
+
+use std::fs;
+use std::path::Path;
+
+use crate::run::{Failure, Outcome, cargo, output_dir, seconds};
+use crate::servers::Servers;
+
+/// Seconds a program runs unless told otherwise.
+const SECONDS: u64 = 60;
+
+/// Readers and writers race.
+pub(crate) fn race(args: &[String]) -> Outcome {
+    let seconds = seconds(args, SECONDS)?;
+    program("race", seconds, Servers::start)
+}
+
+/// The cache server fails.
+pub(crate) fn outage(args: &[String]) -> Outcome {
+    let seconds = seconds(args, SECONDS)?;
+    program("outage", seconds, Servers::for_outages)
+}
+
+fn program(name: &str, seconds: u64, servers: fn() -> Result<Servers, Failure>) -> Outcome {
+    let dir = output_dir();
+    let report = dir.join(format!("{name}.json"));
+    let prepared = fs::create_dir_all(&dir).map(|()| fs::remove_file(&report));
+    prepared.map_err(|error| Failure::new(format!("cannot use {}: {error}", dir.display())))?.ok();
+    let outcome = servers().and_then(|mut servers| {
+        let args = ["run", "--quiet", "--release", "-p", "storehaus-proof", "--", name, "--seconds"];
+        servers.run(cargo(args).arg(seconds.to_string()))
+    });
+    conclude(name, &report, outcome)
+}
+
+/// Success takes both a program that ends well and a report that says so; without a report one is written.
+fn conclude(name: &str, report: &Path, outcome: Outcome) -> Outcome {
+    let Ok(text) = fs::read_to_string(report) else {
+        let reason = match outcome {
+            Ok(()) => "the program wrote no report".to_owned(),
+            Err(Failure::Status(code)) => format!("the program ended with status {code} and wrote no report"),
+            Err(Failure::Failed(text) | Failure::Usage(text)) => text,
+        };
+        let json =
+            format!("{{\n  \"name\": {},\n  \"ok\": false,\n  \"error\": {}\n}}\n", quoted(name), quoted(&reason));
+        let shown = report.display();
+        fs::write(report, json).map_err(|error| Failure::new(format!("{reason}; cannot write {shown}: {error}")))?;
+        return Err(Failure::new(reason));
+    };
+    outcome?;
+    if says_ok(&text) { Ok(()) } else { Err(Failure::new(format!("{} does not say \"ok\": true", report.display()))) }
+}
+
+/// Whether the report's own `ok` (two spaces deep; those of its rows are deeper) is true.
+fn says_ok(json: &str) -> bool {
+    json.lines().any(|line| line.trim_end().trim_end_matches(',') == "  \"ok\": true")
+}
+
+/// A JSON string.
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            c if c < ' ' => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::servers::temp_dir;
+
+    const GOOD: &str = "{\n  \"name\": \"race\",\n  \"ok\": true,\n  \"rows\": []\n}\n";
+
+    #[test]
+    fn a_program_that_dies_leaves_a_report_that_is_not_ok() {
+        let dir = temp_dir().unwrap();
+        let report = dir.join("race.json");
+        assert!(conclude("race", &report, Err(Failure::Status(101))).is_err());
+        let text = fs::read_to_string(&report).unwrap();
+        assert!(text.contains("  \"ok\": false") && text.contains("status 101"), "{text}");
+        assert!(conclude("race", &report, Ok(())).is_err());
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn success_takes_the_report_and_the_status() {
+        let dir = temp_dir().unwrap();
+        let report = dir.join("race.json");
+        fs::write(&report, GOOD).unwrap();
+        assert!(conclude("race", &report, Ok(())).is_ok());
+        assert!(matches!(conclude("race", &report, Err(Failure::Status(1))), Err(Failure::Status(1))));
+        fs::write(&report, GOOD.replace("  \"ok\": true", "  \"ok\": false")).unwrap();
+        assert!(conclude("race", &report, Ok(())).is_err());
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn rows_that_are_ok_do_not_make_the_report_ok() {
+        assert!(says_ok(GOOD));
+        assert!(!says_ok("{\n  \"ok\": false,\n  \"rows\": [\n    {\n      \"ok\": true\n    }\n  ]\n}\n"));
+    }
+
+    #[test]
+    fn strings_are_escaped() {
+        assert_eq!(quoted("a\"b\\c\nd\u{1}"), r#""a\"b\\c\nd\u0001""#);
+    }
+}
