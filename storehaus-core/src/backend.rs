@@ -6,8 +6,9 @@
 use std::future::Future;
 
 use futures_core::stream::BoxStream;
+use sqlx::database::HasStatementCache;
 use sqlx::query::Query;
-use sqlx::{Database, HasStatementCache, IntoArguments, Pool, SqlStr};
+use sqlx::{Database, IntoArguments, Pool, SqlStr};
 
 use crate::sql::Sql;
 

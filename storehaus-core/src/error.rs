@@ -235,10 +235,10 @@ impl Context {
     pub(crate) fn error(&self, error: &sqlx::Error) -> StorehausError {
         match error {
             sqlx::Error::Database(error) => self.database(&**error),
-            sqlx::Error::PoolTimedOut => StorehausError::Timeout(
-                self.failed("no connection became free within the acquire timeout; raise the pool's size or look for \
-                             a connection that is held too long"),
-            ),
+            sqlx::Error::PoolTimedOut => StorehausError::Timeout(self.failed(
+                "no connection became free within the acquire timeout; raise the pool's size or look for \
+                             a connection that is held too long",
+            )),
             sqlx::Error::PoolClosed => StorehausError::Unavailable(self.failed("the connection pool is closed")),
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
                 match self.phase {

@@ -132,7 +132,10 @@ impl<DB: Backend> Clone for StoreHaus<DB> {
 
 impl<DB: Backend> fmt::Debug for StoreHaus<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreHaus").field("database", &DB::NAME).field("cache", &self.inner.cache).finish_non_exhaustive()
+        f.debug_struct("StoreHaus")
+            .field("database", &DB::NAME)
+            .field("cache", &self.inner.cache)
+            .finish_non_exhaustive()
     }
 }
 
@@ -235,13 +238,13 @@ macro_rules! models {
         impl<DB: Inspect, $($model: Persist<DB>),*> Models<DB> for ($($model,)*) {
             async fn create_missing(haus: &StoreHaus<DB>) -> Result<()> {
                 let context = |table| Context::read(table, "create_missing_tables");
-                let mut conn = haus.pool().acquire().await.map_err(|error| context("").error(&error))?;
+                let mut tx = haus.pool().begin_with(DB::BEGIN).await.map_err(|error| context("").error(&error))?;
                 $(
-                    schema::create_missing::<DB, $model>(&mut conn)
+                    schema::create_missing::<DB, $model>(&mut *tx)
                         .await
                         .map_err(|error| context($model::TABLE.name).schema(error))?;
                 )*
-                Ok(())
+                tx.commit().await.map_err(|error| context("").error(&error))
             }
 
             async fn check(haus: &StoreHaus<DB>) -> Result<()> {
@@ -250,7 +253,7 @@ macro_rules! models {
                 let mut differences = Vec::new();
                 $(
                     differences.extend(
-                        schema::check::<DB, $model>(&mut conn)
+                        schema::check::<DB, $model>(&mut *conn)
                             .await
                             .map_err(|error| context($model::TABLE.name).schema(error))?,
                     );

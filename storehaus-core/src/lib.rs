@@ -1,11 +1,29 @@
-//! Models, backends and the generic store.
+//! Models, backends and the generic store of StoreHaus.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`model`] | what the derive says about a struct |
+//! | [`column`] | which types a field may have, and how each backend stores them |
+//! | [`backend`] | the databases |
+//! | [`schema`] | tables made from models, and compared with them |
+//! | [`GenericStore`] | the operations on one model |
+//! | [`StoreHaus`] | one database, one cache, and the stores on them |
+//! | [`StorehausError`] | what goes wrong |
 
 pub mod backend;
 pub mod column;
+mod error;
+mod haus;
 pub mod model;
 pub mod schema;
-
+mod sql;
 mod sql_text;
+mod store;
+
+pub use error::{Failed, Result, StorehausError};
+pub use haus::{Builder, Models, StoreHaus};
+pub use sql::Sql;
+pub use store::{GenericStore, SignalManager};
 
 /// What generated code names. Not a public API.
 #[doc(hidden)]

@@ -94,10 +94,8 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
             // A model with nothing to update still takes part: its row is found, locked and returned.
             Self::equals(*at, n + 1)
         }));
-        let by_key_after = list_with(
-            " AND ",
-            key.iter().enumerate().map(|(n, at)| Self::equals(*at, updated.len() + n + 1)),
-        );
+        let by_key_after =
+            list_with(" AND ", key.iter().enumerate().map(|(n, at)| Self::equals(*at, updated.len() + n + 1)));
         Self {
             select_one: Sql::kept(format!("SELECT {columns} FROM {table} WHERE {by_key}")),
             select_all: Sql::kept(format!("SELECT {columns} FROM {table} ORDER BY {order}")),
@@ -153,9 +151,7 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
     pub(crate) fn select_many(&self, keys: usize) -> Sql {
         match &self.batch {
             Some(batch) => batch.select.clone(),
-            None => {
-                Sql::once(format!("SELECT {} FROM {} WHERE {}", self.columns, self.table, Self::key_in(keys)))
-            }
+            None => Sql::once(format!("SELECT {} FROM {} WHERE {}", self.columns, self.table, Self::key_in(keys))),
         }
     }
 
@@ -240,7 +236,8 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
 
     /// `UNNEST($1::T[], …) AS v(c0, …)`.
     fn unnest(bound: &[usize], alias: &str, more: &str) -> String {
-        let arrays = list(bound.iter().enumerate().map(|(n, at)| format!("${}::{}[]", n + 1, Self::types(*at).element)));
+        let arrays =
+            list(bound.iter().enumerate().map(|(n, at)| format!("${}::{}[]", n + 1, Self::types(*at).element)));
         let names = list((0..bound.len()).map(|n| format!("c{n}")));
         format!("UNNEST({arrays}) {alias}({names}{more})")
     }
@@ -270,9 +267,7 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
         let key = &bound[..Self::DEF.key.len()];
         list_with(
             " AND ",
-            key.iter()
-                .enumerate()
-                .map(|(n, at)| format!("{table}.{} = {}", Self::name(*at), Self::v_value(n, *at))),
+            key.iter().enumerate().map(|(n, at)| format!("{table}.{} = {}", Self::name(*at), Self::v_value(n, *at))),
         )
     }
 

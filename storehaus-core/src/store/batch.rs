@@ -78,10 +78,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
                 Err(error) => {
                     let error = before.error(&error);
                     roll_back(tx, &before).await?;
-                    let at = locate::<T, DB>(&mut conn, &error, rows.len(), async |conn, n| {
-                        statement::update_many(conn, &table.sql, &rows[..n]).await.map(drop)
-                    });
-                    return Err(with_row(error, at.await));
+                    return Err(located(&mut *conn, error, &Updating { rows: &rows, sql: &table.sql }).await);
                 }
             };
             if let Some(missing) = updated.iter().position(Option::is_none) {
@@ -115,9 +112,8 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
             let mut conn = table.pool.acquire().await.map_err(|error| before.error(&error))?;
             let deleted = if statement::statements::<T, DB>(keys.len(), T::TABLE.key.len()) > 1 {
                 let mut tx = conn.begin_with(DB::BEGIN).await.map_err(|error| before.error(&error))?;
-                let deleted = statement::delete_many(&mut *tx, &table.sql, &keys)
-                    .await
-                    .map_err(|error| before.error(&error))?;
+                let deleted =
+                    statement::delete_many(&mut *tx, &table.sql, &keys).await.map_err(|error| before.error(&error))?;
                 tx.commit().await.map_err(|error| context.error(&error))?;
                 deleted
             } else {
@@ -157,19 +153,14 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
                     }
                 }
             } else {
-                batch.insert(&mut conn, &table.sql, batch.len()).await.map_err(|error| context.error(&error))
+                batch.insert(&mut *conn, &table.sql, batch.len()).await.map_err(|error| context.error(&error))
             };
             match written {
                 Ok(rows) => {
                     let assigned = batch.assigned.iter().map(|at| rows[*at].key()).collect();
                     Ok((rows, assigned))
                 }
-                Err(error) => {
-                    let at = locate::<T, DB>(&mut conn, &error, batch.len(), async |conn, n| {
-                        batch.insert(conn, &table.sql, n).await.map(drop)
-                    });
-                    Err(with_row(error, at.await))
-                }
+                Err(error) => Err(located(&mut *conn, error, &Inserting { batch: &batch, sql: &table.sql }).await),
             }
         })
         .await
@@ -210,9 +201,8 @@ impl<T> Split<T> {
     where
         T: Persist<DB>,
     {
-        let count = |rows: usize, insert| {
-            statement::statements::<T, DB>(rows, Statements::<T, DB>::inserted(insert).len())
-        };
+        let count =
+            |rows: usize, insert| statement::statements::<T, DB>(rows, Statements::<T, DB>::inserted(insert).len());
         count(self.auto.len(), Insert::Auto) + count(self.keyed.len(), self.insert)
     }
 
@@ -250,38 +240,80 @@ impl<T> Split<T> {
     }
 }
 
-/// The first row without which the batch would pass: binary search over its prefixes, each tried inside a transaction
-/// that is rolled back. `None` when the failure is not about a row, or does not happen again.
-async fn locate<T: Persist<DB>, DB: Backend>(
-    conn: &mut DB::Connection,
-    error: &StorehausError,
-    rows: usize,
-    attempt: impl AsyncFn(&mut DB::Connection, usize) -> Result<(), sqlx::Error>,
-) -> Option<usize> {
-    let about_a_row = matches!(
-        error,
-        StorehausError::Conflict(_) | StorehausError::ForeignKey(_) | StorehausError::InvalidInput(_)
-    );
-    if !about_a_row {
-        return None;
-    }
-    // Invariant: the first `passes` rows pass, the first `fails` rows fail.
-    let (mut passes, mut fails) = (0, rows);
-    while fails - passes > 1 {
-        let middle = passes + (fails - passes) / 2;
-        let mut tx = conn.begin_with(DB::BEGIN).await.ok()?;
-        let passed = attempt(&mut tx, middle).await.is_ok();
-        tx.rollback().await.ok()?;
-        if passed { passes = middle } else { fails = middle }
-    }
-    Some(passes)
+/// A batch of which the first rows alone can be tried.
+trait Attempt<DB: Backend>: Sync {
+    fn rows(&self) -> usize;
+
+    fn attempt(&self, conn: &mut DB::Connection, rows: usize) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }
 
-fn with_row(error: StorehausError, row: Option<usize>) -> StorehausError {
-    match row {
-        Some(row) => error.at_row(row),
-        None => error,
+struct Inserting<'a, T, DB> {
+    batch: &'a Split<T>,
+    sql: &'a Statements<T, DB>,
+}
+
+impl<T: Persist<DB>, DB: Backend> Attempt<DB> for Inserting<'_, T, DB> {
+    fn rows(&self) -> usize {
+        self.batch.len()
     }
+
+    async fn attempt(&self, conn: &mut DB::Connection, rows: usize) -> Result<(), sqlx::Error> {
+        self.batch.insert(conn, self.sql, rows).await.map(drop)
+    }
+}
+
+struct Updating<'a, T, DB> {
+    rows: &'a [T],
+    sql: &'a Statements<T, DB>,
+}
+
+impl<T: Persist<DB>, DB: Backend> Attempt<DB> for Updating<'_, T, DB> {
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    async fn attempt(&self, conn: &mut DB::Connection, rows: usize) -> Result<(), sqlx::Error> {
+        statement::update_many(conn, self.sql, &self.rows[..rows]).await.map(drop)
+    }
+}
+
+/// The error with the place of the row it is about: the first without which the batch would pass, found by binary search
+/// over its prefixes, each tried inside a transaction that is rolled back. Without one when the failure is not about a
+/// row, or when the search itself fails.
+async fn located<DB: Backend>(
+    conn: &mut DB::Connection,
+    error: StorehausError,
+    batch: &impl Attempt<DB>,
+) -> StorehausError {
+    let about_a_row =
+        matches!(error, StorehausError::Conflict(_) | StorehausError::ForeignKey(_) | StorehausError::InvalidInput(_));
+    if !about_a_row {
+        return error;
+    }
+    match first_to_fail(conn, batch).await {
+        Ok(row) => error.at_row(row),
+        Err(search) => {
+            tracing::debug!(%search, "the row that failed was not found");
+            error
+        }
+    }
+}
+
+async fn first_to_fail<DB: Backend>(conn: &mut DB::Connection, batch: &impl Attempt<DB>) -> Result<usize, sqlx::Error> {
+    // Invariant: the first `passes` rows pass, the first `fails` rows fail.
+    let (mut passes, mut fails) = (0, batch.rows());
+    while fails - passes > 1 {
+        let middle = passes + (fails - passes) / 2;
+        let mut tx = conn.begin_with(DB::BEGIN).await?;
+        let passed = batch.attempt(&mut *tx, middle).await.is_ok();
+        tx.rollback().await?;
+        if passed {
+            passes = middle;
+        } else {
+            fails = middle;
+        }
+    }
+    Ok(passes)
 }
 
 async fn roll_back<DB: Backend>(tx: Transaction<'_, DB>, context: &Context) -> Result<()> {

@@ -37,13 +37,13 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
     async fn load(&self, key: &T::Key) -> Result<Option<T>> {
         let context = Context::read(T::TABLE.name, "get_by_id");
         let mut conn = self.pool.acquire().await.map_err(|error| context.error(&error))?;
-        statement::select_one(&mut conn, &self.sql, key).await.map_err(|error| context.error(&error))
+        statement::select_one(&mut *conn, &self.sql, key).await.map_err(|error| context.error(&error))
     }
 
     async fn load_many(&self, keys: &[T::Key]) -> Result<Vec<(T::Key, T)>> {
         let context = Context::read(T::TABLE.name, "get_many");
         let mut conn = self.pool.acquire().await.map_err(|error| context.error(&error))?;
-        let rows = statement::select_many(&mut conn, &self.sql, keys).await.map_err(|error| context.error(&error))?;
+        let rows = statement::select_many(&mut *conn, &self.sql, keys).await.map_err(|error| context.error(&error))?;
         Ok(rows.into_iter().map(|row| (row.key(), row)).collect())
     }
 

@@ -60,10 +60,9 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         }
         let table = TableLoader::new(pool);
         let cache = cache.map(|params| {
-            let name = T::TABLE.schema.map_or_else(
-                || T::TABLE.name.to_owned(),
-                |schema| format!("{schema}.{}", T::TABLE.name),
-            );
+            let name = T::TABLE
+                .schema
+                .map_or_else(|| T::TABLE.name.to_owned(), |schema| format!("{schema}.{}", T::TABLE.name));
             let info = StoreInfo {
                 table: &name,
                 prefix: T::TABLE.prefix.unwrap_or(T::TABLE.name),

@@ -107,7 +107,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         self.cache()?;
         let context = Context::read(T::TABLE.name, "exists");
         let mut conn = self.inner.table.pool.acquire().await.map_err(|error| context.error(&error))?;
-        statement::exists(&mut conn, &self.inner.table.sql, &id.to_key()).await.map_err(|error| context.error(&error))
+        statement::exists(&mut *conn, &self.inner.table.sql, &id.to_key()).await.map_err(|error| context.error(&error))
     }
 
     /// How many rows there are. Asks the database, not the cache.
@@ -122,7 +122,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         let context = Context::read(T::TABLE.name, "count");
         let count = async {
             let mut conn = self.inner.table.pool.acquire().await?;
-            match DB::fetch_optional(&mut conn, self.inner.table.sql.count.clone(), DB::Arguments::default()).await? {
+            match DB::fetch_optional(&mut *conn, self.inner.table.sql.count.clone(), DB::Arguments::default()).await? {
                 Some(row) => DB::count(&row),
                 None => Err(sqlx::Error::RowNotFound),
             }

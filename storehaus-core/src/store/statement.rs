@@ -81,8 +81,7 @@ pub(super) async fn insert_many<T: Persist<DB>, DB: Backend>(
     rows: &[T],
 ) -> Result<Vec<T>, sqlx::Error> {
     let columns = Statements::<T, DB>::inserted(insert);
-    let written =
-        batch(conn, rows, &columns, |rows| sql.insert_many(insert, rows)).await?;
+    let written = batch(conn, rows, &columns, |rows| sql.insert_many(insert, rows)).await?;
     if insert == Insert::Auto {
         return Ok(written);
     }

@@ -75,7 +75,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         row.before_update(Utc::now());
         self.write(context, vec![key], move |table| async move {
             let mut conn = table.pool.acquire().await.map_err(|error| context.unchanged().error(&error))?;
-            match statement::update(&mut conn, &table.sql, &row).await.map_err(|error| context.error(&error))? {
+            match statement::update(&mut *conn, &table.sql, &row).await.map_err(|error| context.error(&error))? {
                 Some(row) => Ok((row, Vec::new())),
                 None => Err(StorehausError::NotFound(context.failed("no row has this key"))),
             }
@@ -103,7 +103,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
             let mut conn = table.pool.acquire().await.map_err(|error| context.unchanged().error(&error))?;
             let args = statement::key_args::<T, DB>(&key).map_err(|error| context.unchanged().error(&error))?;
             let deleted =
-                DB::execute(&mut conn, table.sql.delete.clone(), args).await.map_err(|error| context.error(&error))?;
+                DB::execute(&mut *conn, table.sql.delete.clone(), args).await.map_err(|error| context.error(&error))?;
             Ok((deleted > 0, Vec::new()))
         })
         .await
@@ -116,9 +116,8 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         let (insert, keys) = if assigned { (Insert::Auto, Vec::new()) } else { (insert, vec![row.key()]) };
         self.write(context, keys, move |table| async move {
             let mut conn = table.pool.acquire().await.map_err(|error| context.unchanged().error(&error))?;
-            let row = statement::insert(&mut conn, &table.sql, insert, &row)
-                .await
-                .map_err(|error| context.error(&error))?;
+            let row =
+                statement::insert(&mut *conn, &table.sql, insert, &row).await.map_err(|error| context.error(&error))?;
             let key = if assigned { vec![row.key()] } else { Vec::new() };
             Ok((row, key))
         })
