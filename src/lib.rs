@@ -1,7 +1,107 @@
-//! StoreHaus: cached repositories on sqlx.
+//! StoreHaus: cached repositories on [sqlx](https://docs.rs/sqlx).
+//!
+//! `#[derive(Model)]` on a domain struct gives a [`GenericStore`] whose reads by key are served from a coherent cache
+//! and whose writes keep that cache right. SQLite with a cache in the process is the embedded default; PostgreSQL with
+//! Redis is the deployment for many instances. Both are the same program.
+//!
+//! ```
+//! use storehaus::prelude::*;
+//!
+//! #[derive(Debug, Clone, PartialEq, Model)]
+//! #[model(table = "users")]
+//! struct User {
+//!     #[key]
+//!     id: Uuid,
+//!     #[unique]
+//!     email: String,
+//!     name: String,
+//! }
+//!
+//! # #[cfg(feature = "sqlite")]
+//! #[tokio::main]
+//! async fn main() -> storehaus::Result<()> {
+//!     let haus = StoreHaus::<Sqlite>::open("sqlite::memory:").await?;
+//!     haus.create_missing_tables::<(User,)>().await?;
+//!     let users = haus.store::<User>();
+//!
+//!     let ada = users.create(User { id: Uuid::nil(), email: "ada@example.org".into(), name: "Ada".into() }).await?;
+//!     assert_eq!(users.get_by_id(&ada.id).await?, Some(ada.clone()));
+//!
+//!     let ada = users.update(&ada.id, User { name: "Ada L.".into(), ..ada }).await?;
+//!     assert_eq!(users.require(&ada.id).await?.name, "Ada L.");
+//!
+//!     assert!(users.delete(&ada.id).await?);
+//!     assert_eq!(users.get_by_id(&ada.id).await?, None);
+//!     Ok(())
+//! }
+//! # #[cfg(not(feature = "sqlite"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Map
+//!
+//! | item | what it is |
+//! |---|---|
+//! | [`Model`](derive@Model), [`Column`](derive@Column) | the derives |
+//! | [`StoreHaus`] | one database, one cache, and the stores on them |
+//! | [`GenericStore`] | the operations on one model; its page states consistency and cost of each |
+//! | [`CacheConfig`], [`CacheManager`], [`CacheParams`] | the cache, for all stores and for one |
+//! | [`StorehausError`], [`CacheError`] | what goes wrong |
+//! | [`column`], [`model`], [`backend`], [`schema`] | what the derive writes, for those who implement it by hand |
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `postgres` | yes | the backend [`Postgres`] |
+//! | `sqlite` | yes | the backend [`Sqlite`] |
+//! | `redis` | yes | the Redis tier: [`CacheConfig::new`] |
+//!
+//! At least one of `postgres` and `sqlite` is needed. Features only add; none changes what a call does.
 
-pub use storehaus_core::{backend, column, model};
+pub use storehaus_cache::{
+    CacheConfig, CacheError, CacheManager, CacheParams, CacheStats, Failure, Health, IntoTimeout, IntoTtl, Json, L1,
+    StoreStats, Ttl,
+};
+pub use storehaus_core::{
+    Builder, Failed, GenericStore, Models, Result, SignalManager, StoreHaus, StorehausError, backend, column, model,
+    schema,
+};
 pub use storehaus_derive::{Column, Model};
+
+#[cfg(feature = "postgres")]
+pub use storehaus_core::__private::sqlx::Postgres;
+#[cfg(feature = "sqlite")]
+pub use storehaus_core::__private::sqlx::Sqlite;
+
+/// The crates whose types stand in models and signatures, in the versions StoreHaus uses.
+pub use storehaus_core::__private::{chrono, rust_decimal, serde, serde_json, sqlx, uuid};
+
+/// The pool of the default backend.
+pub type DbPool = sqlx::Pool<backend::DefaultBackend>;
+
+/// Everything a program with models needs: `use storehaus::prelude::*;`.
+pub mod prelude {
+    pub use std::sync::Arc;
+    pub use std::time::Duration;
+
+    pub use crate::chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+    pub use crate::rust_decimal::Decimal;
+    pub use crate::uuid::Uuid;
+    pub use crate::{
+        CacheConfig, CacheError, CacheManager, CacheParams, CacheStats, Column, DbPool, GenericStore, Json, L1, Model,
+        StoreHaus, StorehausError, Ttl,
+    };
+
+    #[cfg(feature = "postgres")]
+    pub use crate::Postgres;
+    #[cfg(feature = "postgres")]
+    pub use crate::sqlx::PgPool;
+    #[cfg(feature = "sqlite")]
+    pub use crate::Sqlite;
+    #[cfg(feature = "sqlite")]
+    pub use crate::sqlx::SqlitePool;
+}
 
 /// What generated code names. Not a public API.
 #[doc(hidden)]

@@ -28,9 +28,8 @@ pub use store::{GenericStore, SignalManager};
 /// What generated code names. Not a public API.
 #[doc(hidden)]
 pub mod __private {
-    pub use chrono;
-    pub use sqlx;
     pub use storehaus_cache as cache;
+    pub use {chrono, rust_decimal, serde, serde_json, sqlx, uuid};
 }
 
 /// Expands to its input when the feature `postgres` is on.
