@@ -13,19 +13,32 @@ const CARGO_DENY: &str = "0.20.2";
 /// What cargo-deny says when it cannot have the advisory database, as against a finding in it.
 const NO_DATABASE: &str = "failed to fetch advisory database";
 
-/// Runs every check and stops at the first that fails.
+/// Runs every check, also after one has failed, and names those that failed.
 pub(crate) fn run(args: &[String]) -> Outcome {
     if !args.is_empty() {
         return Err(Failure::Usage(format!("cannot read `{}`", args.join(" "))));
     }
-    step("rustfmt", &mut cargo(["fmt", "--all", "--check"]))?;
-    step("rustfmt of fuzz", &mut cargo(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))?;
-    source_rules()?;
-    check_feature_sets()?;
-    step("clippy", &mut cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     let mut docs = cargo(["doc", "--quiet", "--no-deps", "--workspace"]);
-    step("docs", docs.env("RUSTDOCFLAGS", "-D warnings"))?;
-    dependencies()
+    let outcomes = [
+        step("rustfmt", &mut cargo(["fmt", "--all", "--check"])),
+        step("rustfmt of fuzz", &mut cargo(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])),
+        source_rules(),
+        check_feature_sets(),
+        step("clippy", &mut cargo(clippy)),
+        step("docs", docs.env("RUSTDOCFLAGS", "-D warnings")),
+        dependencies(),
+    ];
+    conclude(outcomes)
+}
+
+fn conclude(outcomes: impl IntoIterator<Item = Outcome>) -> Outcome {
+    let texts = outcomes.into_iter().filter_map(Result::err).map(|failure| match failure {
+        Failure::Failed(text) | Failure::Usage(text) => text,
+        Failure::Status(code) => format!("a check ended with status {code}"),
+    });
+    let failed: Vec<_> = texts.collect();
+    if failed.is_empty() { Ok(()) } else { Err(Failure::new(failed.join("; "))) }
 }
 
 /// Licences, bans and sources always; advisories when their database can be reached.
@@ -111,10 +124,11 @@ fn complaints(name: &str, text: &str) -> Vec<String> {
     if name == "xtask/src/commands/tidy.rs" {
         return Vec::new();
     }
-    let code: Vec<_> = text
-        .lines()
+    let lines: Vec<_> = text.lines().collect();
+    let tests = lines.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && pair[1] == "mod tests {");
+    let code: Vec<_> = lines[..tests.unwrap_or(lines.len())]
+        .iter()
         .enumerate()
-        .take_while(|(_, line)| line.trim() != "#[cfg(test)]" || line.starts_with(' '))
         .filter(|(_, line)| !line.trim_start().starts_with("//"))
         .collect();
     let mut found = Vec::new();
@@ -143,8 +157,17 @@ mod tests {
     }
 
     #[test]
+    fn one_failed_check_fails_all_and_each_is_named() {
+        assert!(conclude([Ok(()), Ok(())]).is_ok());
+        let failure = conclude([Ok(()), Err(Failure::new("docs failed")), Err(Failure::Status(3)), Ok(())]);
+        let Err(Failure::Failed(text)) = failure else { panic!("{failure:?}") };
+        assert_eq!(text, "docs failed; a check ended with status 3");
+    }
+
+    #[test]
     fn tests_are_free() {
-        assert!(complaints("src/a.rs", "fn a() {}\n#[cfg(test)]\nmod tests { use sqlx::AssertSqlSafe; }\n").is_empty());
+        assert!(complaints("src/a.rs", "#[cfg(test)]\nmod tests {\n    use sqlx::AssertSqlSafe;\n}\n").is_empty());
+        assert_eq!(complaints("src/a.rs", "#[cfg(test)]\nuse a::b;\nuse sqlx::AssertSqlSafe;\n").len(), 1);
     }
 
     #[test]
