@@ -519,6 +519,66 @@ async fn an_outage_is_two_lines_in_the_log() {
     assert!(!lines.iter().any(|line| line.contains("secret-key")));
 }
 
+#[test]
+fn operations_can_be_spawned() {
+    fn spawnable<T: Send + 'static>(_: T) {}
+    let (_, remote) = remote();
+    let (one, two, three) = (remote.clone(), remote.clone(), remote);
+    spawnable(async move { read(&one).await });
+    spawnable(async move { two.invalidate(keys(&["k"])).await });
+    spawnable(async move { three.retrying(|l2| async move { l2.ttl("k").await }).await });
+}
+
+/// Four writers whose removals fail at random, on two threads: what a read after an invalidation returns is never older
+/// than the write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_stale_is_read_after_an_invalidation_returned() {
+    let fake = Fake::default();
+    let settings = RemoteSettings {
+        retry_attempts: 1,
+        probe_interval: Duration::from_millis(1),
+        read_budget: Duration::from_secs(5),
+        ..RemoteSettings::new("app:*")
+    };
+    let remote = Remote::new(fake.clone(), settings);
+    let writers = (0..4_u64).map(|writer| {
+        let (fake, remote) = (fake.clone(), remote.clone());
+        tokio::spawn(async move {
+            let key = format!("k{writer}");
+            let (mut random, mut served, mut journaled) = (writer + 1, 0, 0);
+            for version in 0..500_u64 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                if random >> 61 == 0 {
+                    fake.0.deletes.once(gone());
+                }
+                if remote.invalidate(vec![key.clone()]).await == Invalidated::Journaled {
+                    journaled += 1;
+                }
+                for _ in 0..4 {
+                    match remote.get(&key, remote.deadline()).await {
+                        Ok(Reply { bytes: Some(bytes), .. }) => {
+                            assert_eq!(bytes, version.to_le_bytes());
+                            served += 1;
+                        }
+                        Ok(_) => {
+                            fake.0.store.lock().unwrap().insert(key.clone(), version.to_le_bytes().to_vec());
+                        }
+                        Err(_) => tokio::task::yield_now().await,
+                    }
+                }
+                if version % 16 == 0 {
+                    remote.wait_until_up().await;
+                }
+            }
+            (served, journaled)
+        })
+    });
+    let done: Vec<(u64, u64)> = futures_util::future::join_all(writers).await.into_iter().map(Result::unwrap).collect();
+    assert!(done.iter().all(|(served, _)| *served > 0) && done.iter().any(|(_, journaled)| *journaled > 0), "{done:?}");
+    remote.wait_until_up().await;
+    assert_eq!(remote.stats().pending_invalidations, 0);
+}
+
 /// Collects the events of the current thread.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
