@@ -435,6 +435,24 @@ async fn a_failure_from_before_the_recovery_is_old_news() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_timeout_of_a_command_from_before_the_recovery_does_not_open_the_breaker_again() {
+    let (fake, remote) = remote();
+    fake.0.reads.once(Answer::Hang);
+    let slow = {
+        let (remote, deadline) = (remote.clone(), Instant::now() + Duration::from_secs(1));
+        tokio::spawn(async move { remote.get("k", deadline).await })
+    };
+    tokio::task::yield_now().await;
+    fake.0.reads.once(gone());
+    assert_eq!(read(&remote).await, Err(Bypass::Failed));
+    remote.wait_until_up().await;
+    assert_eq!(slow.await.unwrap(), Err(Bypass::Failed));
+    assert!(remote.is_up());
+    let stats = remote.stats();
+    assert_eq!((stats.timeouts, stats.breaker_opened), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deadline_that_is_over_blames_nobody() {
     let (fake, remote) = remote();
     assert_eq!(remote.get("k", Instant::now()).await, Err(Bypass::Failed));
