@@ -1,159 +1,18 @@
 //! The breaker, the journal and the deadlines, against a tier that fails on command and a clock that stands still.
 
-use std::collections::BTreeMap;
-use std::future::pending;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+#[path = "remote/fake.rs"]
+mod fake;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use storehaus_cache::codec::header::Token;
-use storehaus_cache::l2::{Fill, L2, L2Error, LeaseReply, ManyReply, Reply};
+use storehaus_cache::l2::{L2, L2Error, Reply};
 use storehaus_cache::remote::{Bypass, Invalidated, Remote, RemoteSettings};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-const TTL: Duration = Duration::from_secs(1);
-const TOKEN: Token = Token { instance: 1, serial: 1 };
-
-#[derive(Clone, Default)]
-struct Fake(Arc<State>);
-
-#[derive(Default)]
-struct State {
-    reads: Script,
-    writes: Script,
-    deletes: Script,
-    probes: Script,
-    flushes: Script,
-    resets: AtomicUsize,
-    store: Mutex<BTreeMap<String, Vec<u8>>>,
-}
-
-/// The next answers, then the same one for ever.
-#[derive(Default)]
-struct Script {
-    next: Mutex<Vec<Answer>>,
-    always: Mutex<Answer>,
-    calls: AtomicUsize,
-}
-
-#[derive(Clone, Default)]
-enum Answer {
-    Fail(L2Error),
-    Hang,
-    /// Waits for the signal, then succeeds.
-    Held(Arc<Notify>),
-    #[default]
-    Succeed,
-}
-
-impl Script {
-    fn set(&self, answer: Answer) {
-        *self.always.lock().unwrap() = answer;
-    }
-
-    /// First in, last out is avoided by inserting at the front.
-    fn once(&self, answer: Answer) {
-        self.next.lock().unwrap().insert(0, answer);
-    }
-
-    fn calls(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
-    }
-
-    async fn play(&self) -> Result<(), L2Error> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let next = self.next.lock().unwrap().pop();
-        let answer = next.unwrap_or_else(|| self.always.lock().unwrap().clone());
-        match answer {
-            Answer::Fail(error) => Err(error),
-            Answer::Hang => pending().await,
-            Answer::Held(signal) => {
-                signal.notified().await;
-                Ok(())
-            }
-            Answer::Succeed => Ok(()),
-        }
-    }
-}
-
-impl L2 for Fake {
-    async fn get(&self, key: &str) -> Result<Reply, L2Error> {
-        self.0.reads.play().await?;
-        Ok(Reply { bytes: self.0.store.lock().unwrap().get(key).cloned(), incarnation: 1 })
-    }
-
-    async fn get_many(&self, keys: &[String]) -> Result<ManyReply, L2Error> {
-        self.0.reads.play().await?;
-        Ok(ManyReply { bytes: vec![None; keys.len()], incarnation: 1 })
-    }
-
-    async fn lease(&self, _: &str, _: Token, _: Duration) -> Result<LeaseReply, L2Error> {
-        self.0.writes.play().await.map(|()| LeaseReply::Granted(1))
-    }
-
-    async fn lease_many(&self, keys: &[(String, Token)], _: Duration) -> Result<Vec<Option<LeaseReply>>, L2Error> {
-        self.0.writes.play().await.map(|()| vec![Some(LeaseReply::Granted(1)); keys.len()])
-    }
-
-    async fn replace(&self, _: &str, _: &[u8], _: Token, _: Duration) -> Result<LeaseReply, L2Error> {
-        self.0.writes.play().await.map(|()| LeaseReply::Granted(1))
-    }
-
-    async fn fill(&self, fills: &[Fill]) -> Result<Vec<bool>, L2Error> {
-        self.0.writes.play().await.map(|()| vec![true; fills.len()])
-    }
-
-    async fn release(&self, _: &[(String, Token)]) -> Result<(), L2Error> {
-        self.0.writes.play().await
-    }
-
-    async fn delete(&self, keys: &[String]) -> Result<u64, L2Error> {
-        self.0.deletes.play().await?;
-        let mut store = self.0.store.lock().unwrap();
-        Ok(keys.iter().filter(|key| store.remove(*key).is_some()).count() as u64)
-    }
-
-    async fn ttl(&self, _: &str) -> Result<Option<Duration>, L2Error> {
-        self.0.reads.play().await.map(|()| None)
-    }
-
-    async fn delete_matching(&self, glob: &str) -> Result<u64, L2Error> {
-        assert_eq!(glob, "app:*");
-        self.0.flushes.play().await?;
-        Ok(std::mem::take(&mut *self.0.store.lock().unwrap()).len() as u64)
-    }
-
-    async fn probe(&self) -> Result<(), L2Error> {
-        self.0.probes.play().await
-    }
-
-    fn reset(&self) {
-        self.0.resets.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn remote() -> (Fake, Remote<Fake>) {
-    let fake = Fake::default();
-    fake.0.store.lock().unwrap().insert("k".to_owned(), b"old".to_vec());
-    (fake.clone(), Remote::new(fake, RemoteSettings::new("app:*")))
-}
-
-fn keys(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
-}
-
-fn gone() -> Answer {
-    Answer::Fail(L2Error::Connection("connection refused".to_owned()))
-}
-
-fn refused(code: &str) -> Answer {
-    Answer::Fail(L2Error::Refused { code: code.to_owned(), detail: "as scripted".to_owned() })
-}
-
-async fn read(remote: &Remote<Fake>) -> Result<Option<Vec<u8>>, Bypass> {
-    remote.get("k", remote.deadline()).await.map(|reply| reply.bytes)
-}
+use self::fake::{Answer, Fake, Lines, TOKEN, TTL, gone, keys, read, refused, remote};
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_server_costs_one_budget_and_then_nothing() {
@@ -286,7 +145,7 @@ async fn a_silent_removal_gets_company_on_a_new_connection() {
     assert_eq!(fake.0.deletes.calls(), 2);
     assert_eq!(fake.0.resets.load(Ordering::Relaxed), 1);
     // And one that is only slow is still heard.
-    let (fake, remote) = self::remote();
+    let (fake, remote) = crate::remote();
     let answer = Arc::new(Notify::new());
     fake.0.deletes.once(Answer::Held(Arc::clone(&answer)));
     fake.0.deletes.set(Answer::Hang);
@@ -435,6 +294,24 @@ async fn a_failure_from_before_the_recovery_is_old_news() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_timeout_of_a_command_from_before_the_recovery_does_not_open_the_breaker_again() {
+    let (fake, remote) = remote();
+    fake.0.reads.once(Answer::Hang);
+    let slow = {
+        let (remote, deadline) = (remote.clone(), Instant::now() + Duration::from_secs(1));
+        tokio::spawn(async move { remote.get("k", deadline).await })
+    };
+    tokio::task::yield_now().await;
+    fake.0.reads.once(gone());
+    assert_eq!(read(&remote).await, Err(Bypass::Failed));
+    remote.wait_until_up().await;
+    assert_eq!(slow.await.unwrap(), Err(Bypass::Failed));
+    assert!(remote.is_up());
+    let stats = remote.stats();
+    assert_eq!((stats.timeouts, stats.breaker_opened), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deadline_that_is_over_blames_nobody() {
     let (fake, remote) = remote();
     assert_eq!(remote.get("k", Instant::now()).await, Err(Bypass::Failed));
@@ -519,36 +396,62 @@ async fn an_outage_is_two_lines_in_the_log() {
     assert!(!lines.iter().any(|line| line.contains("secret-key")));
 }
 
-/// Collects the events of the current thread.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+#[test]
+fn operations_can_be_spawned() {
+    fn spawnable<T: Send + 'static>(_: T) {}
+    let (_, remote) = remote();
+    let (one, two, three) = (remote.clone(), remote.clone(), remote);
+    spawnable(async move { read(&one).await });
+    spawnable(async move { two.invalidate(keys(&["k"])).await });
+    spawnable(async move { three.retrying(|l2| async move { l2.ttl("k").await }).await });
+}
 
-impl tracing::Subscriber for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("storehaus_cache")
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Text(String);
-        impl tracing::field::Visit for Text {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                self.0.push_str(&format!(" {field}={value:?}"));
+/// Four writers whose removals fail at random, on two threads: what a read after an invalidation returns is never older
+/// than the write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_stale_is_read_after_an_invalidation_returned() {
+    let fake = Fake::default();
+    let settings = RemoteSettings {
+        retry_attempts: 1,
+        probe_interval: Duration::from_millis(1),
+        read_budget: Duration::from_secs(5),
+        ..RemoteSettings::new("app:*")
+    };
+    let remote = Remote::new(fake.clone(), settings);
+    let writers = (0..4_u64).map(|writer| {
+        let (fake, remote) = (fake.clone(), remote.clone());
+        tokio::spawn(async move {
+            let key = format!("k{writer}");
+            let (mut random, mut served, mut journaled) = (writer + 1, 0, 0);
+            for version in 0..500_u64 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                if random >> 61 == 0 {
+                    fake.0.deletes.once(gone());
+                }
+                if remote.invalidate(vec![key.clone()]).await == Invalidated::Journaled {
+                    journaled += 1;
+                }
+                for _ in 0..4 {
+                    match remote.get(&key, remote.deadline()).await {
+                        Ok(Reply { bytes: Some(bytes), .. }) => {
+                            assert_eq!(bytes, version.to_le_bytes());
+                            served += 1;
+                        }
+                        Ok(_) => {
+                            fake.0.store.lock().unwrap().insert(key.clone(), version.to_le_bytes().to_vec());
+                        }
+                        Err(_) => tokio::task::yield_now().await,
+                    }
+                }
+                if version % 16 == 0 {
+                    remote.wait_until_up().await;
+                }
             }
-        }
-        let mut text = Text(event.metadata().level().to_string());
-        event.record(&mut text);
-        self.0.lock().unwrap().push(text.0);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
+            (served, journaled)
+        })
+    });
+    let done: Vec<(u64, u64)> = futures_util::future::join_all(writers).await.into_iter().map(Result::unwrap).collect();
+    assert!(done.iter().all(|(served, _)| *served > 0) && done.iter().any(|(_, journaled)| *journaled > 0), "{done:?}");
+    remote.wait_until_up().await;
+    assert_eq!(remote.stats().pending_invalidations, 0);
 }

@@ -250,3 +250,27 @@ const PERMANENT_PAUSE: Duration = Duration::from_secs(1);
 const FLAPPING: Duration = Duration::from_secs(1);
 /// Outages that follow each other faster than this share one warning.
 const WARNING_PAUSE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tier_stays_down_while_the_journal_has_entries() {
+        let (gate, error) = (Gate::new(10), L2Error::WrongType);
+        let effects = gate.journal(vec!["a".to_owned()], &error);
+        assert!(effects.went_down && effects.start_probe && !gate.is_up());
+        let batch = gate.batch(10).unwrap();
+        gate.settle(batch);
+        // Entered after the probe found the journal empty, before it brings the tier up.
+        assert!(gate.batch(10).is_none());
+        let effects = gate.journal(vec!["b".to_owned()], &error);
+        assert!(!effects.went_down && !effects.start_probe);
+        assert!(gate.bring_up().is_none());
+        assert!(!gate.is_up() && gate.writes_failed());
+        let batch = gate.batch(10).unwrap();
+        assert_eq!(gate.settle(batch), 1);
+        assert!(gate.bring_up().is_some());
+        assert!(gate.is_up() && !gate.writes_failed());
+    }
+}
