@@ -47,21 +47,21 @@ const _: () = {
     impl __p::column::Column<__p::sqlx::Postgres> for Mood {
         const TYPE: __p::column::SqlType = __p::column::text::sql_type::<
             __p::sqlx::Postgres,
-        >(::core::option::Option::Some("mood"));
+        >(::core::option::Option::Some("\"mood\""));
         fn bind(
             &self,
             __args: &mut <__p::sqlx::Postgres as __p::sqlx::Database>::Arguments,
         ) -> ::core::result::Result<(), __p::backend::BindError> {
             __p::column::text::bind_label::<
                 __p::sqlx::Postgres,
-            >(__label(self), ::core::option::Option::Some("mood"), __args)
+            >(__label(self), ::core::option::Option::Some("\"mood\""), __args)
         }
         fn bind_null(
             __args: &mut <__p::sqlx::Postgres as __p::sqlx::Database>::Arguments,
         ) -> ::core::result::Result<(), __p::backend::BindError> {
             __p::column::text::bind_null::<
                 __p::sqlx::Postgres,
-            >(::core::option::Option::Some("mood"), __args)
+            >(::core::option::Option::Some("\"mood\""), __args)
         }
         fn bind_array<'__v>(
             __values: impl ::core::iter::Iterator<
@@ -79,7 +79,7 @@ const _: () = {
                     __values,
                     |__value| ::core::option::Option::map(__value, __label),
                 ),
-                ::core::option::Option::Some("mood"),
+                ::core::option::Option::Some("\"mood\""),
                 __args,
             )
         }

@@ -62,7 +62,9 @@ fn impl_column(ident: &Ident, variants: &[Variant], postgres: Option<&str>, data
     let path = database.path(Span::call_site());
     let (arguments, row, result) = (arguments_of(database), row_of(database), bind_result());
     let name = ident.to_string();
-    let native = optional(if database == Database::Postgres { postgres } else { None });
+    // The library takes the type's name as SQL has it, in quotes.
+    let quoted = postgres.filter(|_| database == Database::Postgres).map(|name| format!("\"{name}\""));
+    let native = optional(quoted.as_deref());
     let (names, labels) = names_and_labels(variants);
     let text = quote!(__p::column::text);
     quote! {

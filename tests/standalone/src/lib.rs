@@ -90,6 +90,33 @@ pub struct User {
     pub numbers: Option<Vec<i64>>,
 }
 
+/// A model with the types that `storehaus` hands on.
+#[derive(Clone, Debug, Model)]
+#[model(table = "documents")]
+pub struct Document {
+    /// Made by StoreHaus.
+    #[key]
+    pub id: storehaus::uuid::Uuid,
+    /// A JSON value.
+    pub value: storehaus::serde_json::Value,
+    /// A serde type in a wrapper.
+    pub wrapped: Option<storehaus::Json<Vec<bool>>>,
+    /// A list.
+    pub links: Vec<storehaus::uuid::Uuid>,
+    /// An exact number.
+    pub price: storehaus::rust_decimal::Decimal,
+    /// A day.
+    pub day: storehaus::chrono::NaiveDate,
+    /// A time of day.
+    pub time: Option<storehaus::chrono::NaiveTime>,
+    /// Set by the insert.
+    #[created_at]
+    pub created: storehaus::chrono::DateTime<storehaus::chrono::Utc>,
+    /// Set by each write.
+    #[updated_at]
+    pub updated: Option<storehaus::chrono::NaiveDateTime>,
+}
+
 /// A model with a composite key, in a table of the same name.
 #[derive(Clone, Debug, Model)]
 #[model(table = "memberships", cache = "never", crate = storehaus)]
