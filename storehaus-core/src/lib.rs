@@ -14,6 +14,8 @@ pub mod backend;
 pub mod column;
 mod error;
 mod haus;
+#[doc(hidden)]
+pub mod field;
 pub mod model;
 pub mod schema;
 mod sql;

@@ -1,0 +1,6 @@
+use storehaus::Column;
+
+#[derive(Column)]
+struct Count(u64);
+
+fn main() {}
