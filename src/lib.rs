@@ -95,10 +95,10 @@ pub mod prelude {
 
     #[cfg(feature = "postgres")]
     pub use crate::Postgres;
-    #[cfg(feature = "postgres")]
-    pub use crate::sqlx::PgPool;
     #[cfg(feature = "sqlite")]
     pub use crate::Sqlite;
+    #[cfg(feature = "postgres")]
+    pub use crate::sqlx::PgPool;
     #[cfg(feature = "sqlite")]
     pub use crate::sqlx::SqlitePool;
 }

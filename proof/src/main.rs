@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use storehaus_proof::options::Options;
 use storehaus_proof::report::Report;
+use storehaus_proof::{outage, race};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -21,7 +22,18 @@ struct Program {
     run: fn(Options) -> Running,
 }
 
-const PROGRAMS: &[Program] = &[];
+const PROGRAMS: &[Program] = &[
+    Program {
+        name: "race",
+        about: "readers and writers race; no read may be older than the last acknowledged write",
+        run: |options| Box::pin(race::run(options)),
+    },
+    Program {
+        name: "outage",
+        about: "Redis is killed, stopped and locked under load; no call may fail or wait long",
+        run: |options| Box::pin(outage::run(options)),
+    },
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
