@@ -13,9 +13,9 @@
 pub mod backend;
 pub mod column;
 mod error;
-mod haus;
 #[doc(hidden)]
 pub mod field;
+mod haus;
 pub mod model;
 pub mod schema;
 mod sql;
