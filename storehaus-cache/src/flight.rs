@@ -33,10 +33,12 @@ impl<T: Clone> Follower<T> {
     }
 }
 
+type Shard<K, T> = Mutex<HashMap<K, Follower<T>>>;
+
 /// Flights by what identifies them. Guards the map alone, never across an await.
 #[derive(Debug)]
 pub(crate) struct Flights<K, T> {
-    shards: Box<[Mutex<HashMap<K, Follower<T>>>]>,
+    shards: Box<[Shard<K, T>]>,
     hasher: std::hash::RandomState,
 }
 

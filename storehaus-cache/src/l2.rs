@@ -125,3 +125,59 @@ pub enum L2Error {
     #[error("the key holds a value of another type")]
     WrongType,
 }
+
+/// The shared tier of a build without the feature `redis`: none. No value of it exists.
+#[cfg(not(feature = "redis"))]
+#[derive(Clone, Copy, Debug)]
+pub enum NoTier {}
+
+#[cfg(not(feature = "redis"))]
+impl L2 for NoTier {
+    async fn get(&self, _key: &str) -> Result<Reply, L2Error> {
+        match *self {}
+    }
+
+    async fn get_many(&self, _keys: &[String]) -> Result<ManyReply, L2Error> {
+        match *self {}
+    }
+
+    async fn lease(&self, _key: &str, _token: Token, _ttl: Duration) -> Result<LeaseReply, L2Error> {
+        match *self {}
+    }
+
+    async fn lease_many(&self, _keys: &[(String, Token)], _ttl: Duration) -> Result<Vec<Option<LeaseReply>>, L2Error> {
+        match *self {}
+    }
+
+    async fn replace(&self, _key: &str, _seen: &[u8], _token: Token, _ttl: Duration) -> Result<LeaseReply, L2Error> {
+        match *self {}
+    }
+
+    async fn fill(&self, _fills: &[Fill]) -> Result<Vec<bool>, L2Error> {
+        match *self {}
+    }
+
+    async fn release(&self, _leases: &[(String, Token)]) -> Result<(), L2Error> {
+        match *self {}
+    }
+
+    async fn delete(&self, _keys: &[String]) -> Result<u64, L2Error> {
+        match *self {}
+    }
+
+    async fn ttl(&self, _key: &str) -> Result<Option<Duration>, L2Error> {
+        match *self {}
+    }
+
+    async fn delete_matching(&self, _glob: &str) -> Result<u64, L2Error> {
+        match *self {}
+    }
+
+    async fn probe(&self) -> Result<(), L2Error> {
+        match *self {}
+    }
+
+    fn reset(&self) {
+        match *self {}
+    }
+}

@@ -20,14 +20,14 @@ pub trait Loader: Send + Sync + 'static {
     fn load(&self, key: &Self::Key) -> impl Future<Output = Result<Option<Self::Value>, Self::Error>> + Send;
 
     /// Many rows, in any order; missing ones are left out.
-    fn load_many(
-        &self,
-        keys: &[Self::Key],
-    ) -> impl Future<Output = Result<Vec<(Self::Key, Self::Value)>, Self::Error>> + Send;
+    fn load_many(&self, keys: &[Self::Key]) -> impl Future<Output = Result<Rows<Self>, Self::Error>> + Send;
 
     /// The error of a load that did not end.
     fn aborted(&self, why: Aborted) -> Self::Error;
 }
+
+/// Rows with their keys.
+pub type Rows<Ld> = Vec<(<Ld as Loader>::Key, <Ld as Loader>::Value)>;
 
 /// Why a load has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

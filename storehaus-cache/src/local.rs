@@ -41,9 +41,6 @@ pub trait Engine<K, V>: Send + Sync + 'static {
     /// Removes the entries whose key matches; how many.
     fn remove_matching(&self, matches: &dyn Fn(&K) -> bool) -> u64;
 
-    /// How many entries there are.
-    fn len(&self) -> usize;
-
     /// How many entries were evicted for room.
     fn evictions(&self) -> u64;
 }
@@ -116,10 +113,6 @@ where
             !remove
         });
         removed.into_inner()
-    }
-
-    fn len(&self) -> usize {
-        self.cache.len()
     }
 
     fn evictions(&self) -> u64 {
@@ -314,13 +307,14 @@ where
 mod tests {
     use super::*;
 
-    type Tier = LocalTier<u64, &'static str, Option<Arc<&'static str>>>;
+    type Row = Option<Arc<String>>;
+    type Tier = LocalTier<u64, String, Row>;
 
     fn tier(capacity: usize) -> Arc<Tier> {
         Arc::new(LocalTier::new(QuickEngine::new(capacity)))
     }
 
-    fn lead(tier: &Arc<Tier>, key: u64, now: u64) -> Ticket<u64, &'static str, Option<Arc<&'static str>>> {
+    fn lead(tier: &Arc<Tier>, key: u64, now: u64) -> Ticket<u64, String, Row> {
         match tier.join(&key, now, u64::MAX) {
             Join::Lead(ticket) => ticket,
             _ => panic!("not the leader"),
@@ -330,8 +324,8 @@ mod tests {
     #[test]
     fn an_entry_is_served_until_it_expires() {
         let tier = tier(8);
-        assert!(lead(&tier, 1, 0).land(Some(Arc::new("one")), 100));
-        assert_eq!(tier.get(&1, 99), Some(Some(Arc::new("one"))));
+        assert!(lead(&tier, 1, 0).land(Some(Arc::new("one".into())), 100));
+        assert_eq!(tier.get(&1, 99), Some(Some(Arc::new("one".into()))));
         assert_eq!(tier.remaining(&1, 40), Some(Duration::from_nanos(60)));
         assert_eq!(tier.get(&1, 100), None);
     }
@@ -342,12 +336,12 @@ mod tests {
         let old = lead(&tier, 1, 0);
         tier.invalidate(&1);
         let new = lead(&tier, 1, 1);
-        assert!(!old.land(Some(Arc::new("old")), 100));
+        assert!(!old.land(Some(Arc::new("old".into())), 100));
         assert_eq!(tier.get(&1, 2), None);
         drop(old);
         assert!(matches!(tier.join(&1, 2, u64::MAX), Join::Follow(_)), "the new flight stays joinable");
-        assert!(new.land(Some(Arc::new("new")), 100));
-        assert_eq!(tier.get(&1, 2), Some(Some(Arc::new("new"))));
+        assert!(new.land(Some(Arc::new("new".into())), 100));
+        assert_eq!(tier.get(&1, 2), Some(Some(Arc::new("new".into()))));
     }
 
     #[test]
@@ -356,7 +350,7 @@ mod tests {
         let tickets: Vec<_> = (0..200).map(|key| lead(&tier, key, 0)).collect();
         tier.invalidate(&7);
         for ticket in tickets {
-            assert_eq!(ticket.land(Some(Arc::new("row")), 100), *ticket.key() != 7);
+            assert_eq!(ticket.land(Some(Arc::new("row".into())), 100), *ticket.key() != 7);
         }
     }
 
@@ -382,9 +376,9 @@ mod tests {
     fn a_manual_put_stops_a_load_under_way_from_landing() {
         let tier = tier(8);
         let load = lead(&tier, 1, 0);
-        tier.put(1, Arc::new("put"), 100);
-        assert!(!load.land(Some(Arc::new("loaded")), 100));
-        assert_eq!(tier.get(&1, 0), Some(Some(Arc::new("put"))));
+        tier.put(1, Arc::new("put".into()), 100);
+        assert!(!load.land(Some(Arc::new("loaded".into())), 100));
+        assert_eq!(tier.get(&1, 0), Some(Some(Arc::new("put".into()))));
     }
 
     #[test]
@@ -393,11 +387,11 @@ mod tests {
         for key in 0..1_000 {
             lead(&tier, key, 0).land(None, 100);
         }
-        assert!(tier.engine.len() <= 100, "{} entries", tier.engine.len());
-        assert_eq!(tier.evictions(), 1_000 - tier.engine.len() as u64);
+        assert!(tier.engine.cache.len() <= 100, "{} entries", tier.engine.cache.len());
+        assert_eq!(tier.evictions(), 1_000 - tier.engine.cache.len() as u64);
         assert_eq!(
-            tier.invalidate_matching(&|_| true) as usize + tier.engine.len(),
-            tier.engine.len() + 1_000 - tier.evictions() as usize
+            tier.invalidate_matching(&|_| true) as usize + tier.engine.cache.len(),
+            tier.engine.cache.len() + 1_000 - tier.evictions() as usize
         );
     }
 }

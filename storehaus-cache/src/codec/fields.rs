@@ -249,7 +249,13 @@ mod tests {
     proptest! {
         #[test]
         fn plain_values_round_trip(b: bool, i: i64, j: i32, k: i16, s: String, v: Vec<u8>, u: u128) {
-            (same(b), same(i), same(j), same(k), same(s), same(v), same(Uuid::from_u128(u)));
+            same(b);
+            same(i);
+            same(j);
+            same(k);
+            same(s);
+            same(v);
+            same(Uuid::from_u128(u));
         }
 
         #[test]
@@ -263,7 +269,10 @@ mod tests {
         #[test]
         fn times_round_trip(secs in -200_000_000_000i64..200_000_000_000, nanos in 0u32..1_000_000_000) {
             let time = DateTime::<Utc>::from_timestamp(secs, nanos).unwrap();
-            (same(time), same(time.naive_utc()), same(time.date_naive()), same(time.time()));
+            same(time);
+            same(time.naive_utc());
+            same(time.date_naive());
+            same(time.time());
         }
 
         #[test]
@@ -275,12 +284,15 @@ mod tests {
 
         #[test]
         fn lists_round_trip(a: Vec<String>, b: Vec<i64>, c: Vec<u128>) {
-            (same(a), same(b), same(c.into_iter().map(Uuid::from_u128).collect::<Vec<_>>()));
+            same(a);
+            same(b);
+            same(c.into_iter().map(Uuid::from_u128).collect::<Vec<_>>());
         }
 
         #[test]
         fn json_numbers_round_trip(x in any::<f64>().prop_filter("finite", |x| x.is_finite()), i: i64, u: u64) {
-            (same(serde_json::json!({"x": x})), same(serde_json::json!([i, u, null, {"a": "b"}])));
+            same(serde_json::json!({"x": x}));
+            same(serde_json::json!([i, u, null, {"a": "b"}]));
         }
 
         #[test]
