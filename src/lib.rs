@@ -47,7 +47,7 @@
 //! | [`GenericStore`] | the operations on one model; its page states consistency and cost of each |
 //! | [`CacheConfig`], [`CacheManager`], [`CacheParams`] | the cache, for all stores and for one |
 //! | [`StorehausError`], [`CacheError`] | what goes wrong |
-//! | [`column`], [`model`], [`backend`], [`schema`] | what the derive writes, for those who implement it by hand |
+//! | [`mod@column`], [`model`], [`backend`], [`schema`] | what the derive writes, for those who implement it by hand |
 //!
 //! # Features
 //!

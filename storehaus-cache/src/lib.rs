@@ -11,7 +11,7 @@
 //! | [`remote`] | deadlines, breaker and journal around the shared tier |
 //! | [`config`] | what can be configured |
 //! | [`stats`] | what is counted |
-//! | [`env`] | the seam to clock and randomness |
+//! | [`mod@env`] | the seam to clock and randomness |
 
 pub mod codec;
 pub mod config;

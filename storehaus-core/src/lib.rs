@@ -3,7 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`model`] | what the derive says about a struct |
-//! | [`column`] | which types a field may have, and how each backend stores them |
+//! | [`mod@column`] | which types a field may have, and how each backend stores them |
 //! | [`backend`] | the databases |
 //! | [`schema`] | tables made from models, and compared with them |
 //! | [`GenericStore`] | the operations on one model |

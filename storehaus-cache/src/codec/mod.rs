@@ -3,7 +3,7 @@
 //! The derive writes one [`Cacheable`] impl per model: the columns in order, each by its [`CacheField`]. The format
 //! is positional and knows nothing of the model's serde attributes, so what the cache returns is what the database
 //! returned. bincode 2.0.1 (fixed-width integers) does the primitive writing behind [`Encoder`] and [`Decoder`];
-//! nothing outside this module names it, and the [header](header) carries a codec id so that it can be replaced.
+//! nothing outside this module names it, and the [header] carries a codec id so that it can be replaced.
 
 mod fields;
 mod json;

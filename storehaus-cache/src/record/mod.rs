@@ -7,7 +7,7 @@
 //! | Redis | `GET`; on a miss leases, loads, fills | `DEL`, awaited |
 //! | both | in process first, Redis behind its flight | `DEL`, then removes entry and flight |
 //!
-//! [`shared`] holds the lease protocol, [`batch`] the same for many keys at once.
+//! `shared` holds the lease protocol, `batch` the same for many keys at once.
 
 mod batch;
 mod handle;
