@@ -202,6 +202,8 @@ mod tests {
             .args(["-c", "sleep 600 & echo $!"])
             .process_group(0)
             .stdout(Stdio::piped())
+            // Should the orphan outlive a failure, it holds nobody's pipe open.
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         supervisor.owns_group(leader.id()).unwrap();
