@@ -13,6 +13,7 @@ use crate::manager::{CacheManager, SharedTier};
 /// | setting | default | what it changes |
 /// |---|---|---|
 /// | `pool_size` | 4 | multiplexed connections to Redis |
+/// | `read_budget` | 40 ms | how long a cached read waits for Redis before it asks the database |
 /// | `timeout` | 1 s | how long an invalidation or a call of the manual API waits for Redis |
 /// | `retry_attempts`, `retry_delay` | 3, 100 ms | how often and how fast those are tried again |
 /// | `l1_capacity` | 10,000 | entries per store in process |
@@ -27,6 +28,7 @@ pub struct CacheConfig {
     pub(crate) ttl: Duration,
     pub(crate) prefix: String,
     pub(crate) pool_size: NonZeroUsize,
+    pub(crate) read_budget: Duration,
     pub(crate) timeout: Duration,
     pub(crate) retry_attempts: u32,
     pub(crate) retry_delay: Duration,
@@ -52,6 +54,7 @@ impl CacheConfig {
             ttl: default_ttl.into_ttl(),
             prefix: global_prefix.into(),
             pool_size: NonZeroUsize::MIN.saturating_add(3),
+            read_budget: READ_BUDGET,
             timeout: Duration::from_secs(1),
             retry_attempts: 3,
             retry_delay: Duration::from_millis(100),
@@ -69,9 +72,17 @@ impl CacheConfig {
         self
     }
 
-    /// How long an invalidation or a call of the manual API waits for Redis: milliseconds or a [`Duration`].
+    /// How long a cached read waits for Redis, all commands together, before it asks the database: milliseconds or a
+    /// [`Duration`]. Never longer than the timeout.
     ///
-    /// A cached read never waits longer than 50 ms before it asks the database, or this long when this is shorter.
+    /// The default of 40 ms keeps what an outage adds to a read below 50 ms with room for late timers.
+    #[must_use]
+    pub fn with_read_budget(mut self, budget: impl IntoTimeout) -> Self {
+        self.read_budget = budget.into_timeout();
+        self
+    }
+
+    /// How long an invalidation or a call of the manual API waits for Redis: milliseconds or a [`Duration`].
     #[must_use]
     pub fn with_timeout(mut self, timeout: impl IntoTimeout) -> Self {
         self.timeout = timeout.into_timeout();
@@ -126,11 +137,10 @@ impl CacheConfig {
             return fail(reason);
         }
         check_ttl("the default TTL", self.ttl)?;
-        if self.timeout.is_zero() {
-            return fail("the timeout is 0; give it at least 1 ms".into());
-        }
-        if self.load_timeout.is_zero() {
-            return fail("the load timeout is 0; give it at least 1 ms".into());
+        let durations =
+            [("timeout", self.timeout), ("read budget", self.read_budget), ("load timeout", self.load_timeout)];
+        if let Some((name, _)) = durations.iter().find(|(_, duration)| duration.is_zero()) {
+            return fail(format!("the {name} is 0; give it at least 1 ms"));
         }
         match self.l1 {
             L1::Bounded(bound) => check_ttl("the bound of L1::Bounded", bound),
@@ -146,6 +156,7 @@ impl fmt::Debug for CacheConfig {
             .field("prefix", &self.prefix)
             .field("ttl", &self.ttl)
             .field("pool_size", &self.pool_size)
+            .field("read_budget", &self.read_budget)
             .field("timeout", &self.timeout)
             .field("retry_attempts", &self.retry_attempts)
             .field("retry_delay", &self.retry_delay)
@@ -283,6 +294,9 @@ impl IntoTimeout for u64 {
         Duration::from_millis(self)
     }
 }
+
+/// See [`CacheConfig::with_read_budget`].
+const READ_BUDGET: Duration = Duration::from_millis(40);
 
 pub(crate) fn check_ttl(what: &str, ttl: Duration) -> Result<(), CacheError> {
     if ttl < Duration::from_millis(1) {

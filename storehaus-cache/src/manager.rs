@@ -24,9 +24,6 @@ pub type SharedTier = crate::redis::RedisTier;
 #[cfg(not(feature = "redis"))]
 pub type SharedTier = crate::l2::NoTier;
 
-/// How long a cached read waits for Redis before it asks the database: 50 ms, less what timers and wake-ups may be late.
-const READ_BUDGET: Duration = Duration::from_millis(40);
-
 /// The tiers, and what the stores on them have in common. Cheap to clone; clones share everything.
 ///
 /// Make one per process and database: stores of one manager on one table invalidate each other in every tier,
@@ -85,7 +82,7 @@ impl<L: L2> CacheManager<L> {
     fn assemble(config: CacheConfig, tier: Option<L>) -> Self {
         let remote = tier.map(|tier| {
             let settings = RemoteSettings {
-                read_budget: READ_BUDGET.min(config.timeout),
+                read_budget: config.read_budget.min(config.timeout),
                 timeout: config.timeout,
                 retry_attempts: config.retry_attempts,
                 retry_delay: config.retry_delay,
