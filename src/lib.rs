@@ -111,3 +111,19 @@ pub mod __private {
     pub use storehaus_core::{__if_postgres as if_postgres, __if_sqlite as if_sqlite};
     pub use storehaus_core::{backend, column, field, model};
 }
+
+/// The programs of the documents, compiled and run with the tests.
+#[cfg(all(doctest, feature = "postgres", feature = "sqlite", feature = "redis"))]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/caching.md")]
+    struct Caching;
+
+    #[doc = include_str!("../docs/errors.md")]
+    struct Errors;
+
+    #[doc = include_str!("../docs/models.md")]
+    struct Models;
+}

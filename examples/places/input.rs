@@ -114,3 +114,49 @@ impl<R: Record> Table<R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(text: &[u8]) -> Result<Table<City>, String> {
+        let mut table = Table { name: "cities", file: "cities.csv".into(), rows: Vec::new(), bad: Vec::new() };
+        table.fill(text)?;
+        Ok(table)
+    }
+
+    #[test]
+    fn bad_rows_are_named_by_line_and_skipped() {
+        let text = b"id,name,country,admin1,admin2,lat,lng\n\
+            1,Vila,AD,03,,42.5,1.5\n\
+            x,Vila,AD,03,,42.5,1.5\n\
+            2,\"Two\nlines\",AD,03,,91,1.5\n\
+            3,N\xff,AD,03,,42.5,1.5\n\
+            4,Vila,AD\n\
+            1,Again,AD,03,,42.5,1.5\n\
+            5,,AD,03,,42.5,1.5\n\
+            6,Last,AD,,,-90,180\n";
+        let table = table(text).unwrap();
+        let bad: Vec<_> = table.bad.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            bad,
+            [
+                "cities.csv:3: id is not a number from 1 to 9223372036854775807",
+                "cities.csv:4: lat is not a number from -90 to 90",
+                "cities.csv:6: name is not UTF-8",
+                "cities.csv:7: 3 fields where 7 are expected",
+                "cities.csv:8: its key stands in an earlier line",
+                "cities.csv:9: name is empty",
+            ]
+        );
+        let rows: Vec<_> = table.rows.iter().map(|(line, row)| (*line, row.id, row.admin1.as_deref())).collect();
+        assert_eq!(rows, [(2, 1, Some("03")), (10, 6, None)]);
+    }
+
+    #[test]
+    fn another_header_is_refused() {
+        let problem = table(b"id,nom\n1,x\n").err().unwrap();
+        assert_eq!(problem, "cities.csv:1: the header is not id,name,country,admin1,admin2,lat,lng");
+        assert_eq!(table(b"").err().unwrap(), "cities.csv: the file is empty");
+    }
+}

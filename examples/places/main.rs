@@ -172,3 +172,29 @@ impl Drop for TempDir {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_separated() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_sample_is_imported_verified_and_served_twice() {
+        let dir = TempDir::new().unwrap();
+        let options = Options {
+            data: None,
+            database: Some(Database::Sqlite(format!("sqlite://{}?mode=rwc", dir.0.join("test.db").display()))),
+            redis: None,
+            serve: Duration::from_millis(200),
+            tasks: 3,
+            verify: true,
+        };
+        for _ in 0..2 {
+            assert_eq!(run(&options).await, Ok(true));
+        }
+    }
+}

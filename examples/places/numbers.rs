@@ -97,3 +97,44 @@ impl Histogram {
         0.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_right_within_a_step() {
+        let mut histogram = Histogram::new();
+        assert_eq!(histogram.quantile(0.5), 0.0);
+        for micros in 1..=1_000 {
+            histogram.record(Duration::from_micros(micros));
+        }
+        for (share, exact) in [(0.001, 1.0), (0.5, 500.0), (0.99, 990.0), (1.0, 1_000.0)] {
+            let found = histogram.quantile(share);
+            assert!((exact..=exact * 1.04).contains(&found), "{share}: {found} for {exact}");
+        }
+    }
+
+    #[test]
+    fn ranks_follow_zipfs_law() {
+        const DRAWS: usize = 200_000;
+        let (zipf, mut random) = (Zipf::new(100, 0.99), Random::new(7));
+        let mut counts = [0usize; 100];
+        (0..DRAWS).for_each(|_| counts[zipf.rank(&mut random)] += 1);
+        let total: f64 = (1..=100).map(|rank| f64::from(rank).powf(-0.99)).sum();
+        for rank in [1, 2, 10, 100] {
+            let expected = f64::from(rank).powf(-0.99) / total * DRAWS as f64;
+            let found = counts[rank as usize - 1] as f64;
+            assert!((found - expected).abs() < 5.0 * expected.sqrt(), "rank {rank}: {found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn shuffling_keeps_every_item() {
+        let mut list: Vec<u32> = (0..1_000).collect();
+        Random::new(0).shuffle(&mut list);
+        assert!(!list.is_sorted());
+        list.sort_unstable();
+        assert_eq!(list, (0..1_000).collect::<Vec<_>>());
+    }
+}

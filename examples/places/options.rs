@@ -85,3 +85,49 @@ fn number(name: &str, text: &str, least: u64, most: u64) -> Result<u64, String> 
         _ => Err(format!("{name} needs a whole number from {least} to {most}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Asked, String> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    fn options(line: &str) -> Options {
+        match parse(line) {
+            Ok(Asked::Run(options)) => options,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_depend_on_the_data() {
+        assert_eq!((options("").serve, options("").tasks, options("").verify), (Duration::from_secs(2), 8, true));
+        assert_eq!(options("--data x").serve, Duration::from_secs(5));
+        assert_eq!(options("--data x --seconds 0").serve, Duration::ZERO);
+        assert!(!options("--no-verify").verify);
+    }
+
+    #[test]
+    fn a_file_is_created_unless_the_url_says_otherwise() {
+        let sqlite = |url: &str| Some(Database::Sqlite(url.to_owned()));
+        assert_eq!(options("--database sqlite://a.db").database, sqlite("sqlite://a.db?mode=rwc"));
+        assert_eq!(options("--database sqlite://a.db?mode=ro").database, sqlite("sqlite://a.db?mode=ro"));
+        let postgres = Database::Postgres("postgres://h/d".to_owned());
+        assert_eq!(options("--database postgres://h/d").database, Some(postgres));
+    }
+
+    #[test]
+    fn wrong_arguments_are_named_and_urls_are_not() {
+        for (line, problem) in [
+            ("--nope", "there is no option --nope"),
+            ("--data", "--data needs a value"),
+            ("--tasks 0", "--tasks needs a whole number from 1 to 1024"),
+            ("--seconds -1", "--seconds needs a whole number from 0 to 86400"),
+            ("--database mysql://u:secret@h", "--database needs a URL that begins with sqlite:// or postgres://"),
+        ] {
+            assert_eq!(parse(line).unwrap_err(), problem);
+        }
+    }
+}
