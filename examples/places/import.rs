@@ -44,7 +44,7 @@ where
             match written {
                 Ok(_) => break,
                 Err(error) => {
-                    let at = refused(&error).ok_or(error.clone())?;
+                    let Some(at) = refused(&error) else { return Err(error) };
                     bad.push(Bad::new(&file, lines.remove(at), error.to_string()));
                     batch.remove(at);
                 }

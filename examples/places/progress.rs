@@ -58,7 +58,7 @@ impl Progress {
 
     /// How many of `parts` equal parts are done.
     fn share(&self, parts: usize) -> usize {
-        if self.total == 0 { parts } else { self.done * parts / self.total }
+        (self.done * parts).checked_div(self.total).unwrap_or(parts)
     }
 
     fn write(&self, text: &str) {
