@@ -79,10 +79,7 @@ impl Registry {
         };
         let group = self.group(new.table);
         if new.shared {
-            let mut spaces = write(&group.spaces);
-            if !spaces.contains(new.space) {
-                spaces.push(new.space.clone());
-            }
+            group.add_space(new.space);
         }
         Ok((group, counters))
     }
@@ -152,6 +149,14 @@ pub(crate) struct TableGroup {
 }
 
 impl TableGroup {
+    /// Adds a key space of the shared tier that may hold these rows.
+    pub(crate) fn add_space(&self, space: &KeySpace) {
+        let mut spaces = write(&self.spaces);
+        if !spaces.contains(space) {
+            spaces.push(space.clone());
+        }
+    }
+
     /// The keys under which the shared tier may hold these rows.
     pub(crate) fn shared_keys<K: KeyRef>(&self, keys: &[K]) -> Vec<String> {
         let spaces = read(&self.spaces);

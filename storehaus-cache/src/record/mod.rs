@@ -126,7 +126,12 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
 
         let registry = manager.registry();
         let (group, counters) = if tiers == Tiers::None {
-            (registry.group(info.table), Arc::default())
+            let group = registry.group(info.table);
+            // Switched off in this process, not in others: its writes remove what they cache.
+            if info.tiers == Tiers::All && manager.remote().is_some() {
+                group.add_space(&space);
+            }
+            (group, Arc::default())
         } else {
             registry.register(&Registration {
                 table: info.table,
@@ -210,16 +215,32 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
 
     /// Removes these rows from every tier of every store on the table. When it returns, no read that starts
     /// afterwards through this manager is served an older row; where Redis confirmed, no read anywhere is.
+    ///
+    /// # Cancel safety
+    /// Dropping the future after its first poll ends the wait for Redis and nothing else: what Redis did not confirm is
+    /// remembered, and what is held in process is removed.
     pub async fn invalidate(&self, keys: &[Ld::Key]) {
         let inner = &self.inner;
         inner.counters.invalidations.add(keys.len() as u64);
+        let _local = AfterShared { group: &inner.group, keys };
         if let Some(remote) = inner.manager.remote() {
             let shared = inner.group.shared_keys(keys);
             if !shared.is_empty() {
                 remote.invalidate(shared).await;
             }
         }
-        inner.group.invalidate_local(keys);
+    }
+}
+
+/// Removes rows from the in-process tiers when it is dropped: after the shared tier, whatever becomes of the future.
+struct AfterShared<'a, K: KeyRef + 'static> {
+    group: &'a TableGroup,
+    keys: &'a [K],
+}
+
+impl<K: KeyRef + 'static> Drop for AfterShared<'_, K> {
+    fn drop(&mut self) {
+        self.group.invalidate_local(self.keys);
     }
 }
 

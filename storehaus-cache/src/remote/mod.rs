@@ -99,9 +99,14 @@ impl<L: L2> Remote<L> {
         Self { inner: Arc::new(Inner { l2: Arc::new(l2), settings, gate, counters: Counters::default() }) }
     }
 
-    /// Whether commands of the read path are sent. One atomic load.
+    /// Whether commands of the read path are sent. One atomic load while they are. While they are not, also sees to it
+    /// that somebody asks whether the server is back.
     pub fn is_up(&self) -> bool {
-        self.inner.gate.is_up()
+        let up = self.inner.gate.is_up();
+        if !up {
+            self.inner.revive();
+        }
+        up
     }
 
     /// The deadline of a command of the read path that starts now.
@@ -119,9 +124,7 @@ impl<L: L2> Remote<L> {
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn wait_until_up(&self) {
-        if !self.is_up() {
-            self.inner.revive();
-        }
+        self.inner.revive();
         self.inner.gate.wait_until_up().await;
     }
 
@@ -282,9 +285,7 @@ impl<L: L2> Inner<L> {
         command: impl Future<Output = Result<T, L2Error>> + Send,
     ) -> Result<T, Bypass> {
         let Some(seen) = self.gate.enter() else {
-            if self.gate.is_probe_lost() {
-                self.revive();
-            }
+            self.revive();
             return Err(Bypass::Down);
         };
         let started = Instant::now();
@@ -325,7 +326,7 @@ impl<L: L2> Inner<L> {
 
     /// Starts the probe again if the runtime it ran on is gone.
     fn revive(self: &Arc<Self>) {
-        if self.gate.claim_lost_probe() {
+        if self.gate.is_probe_lost() && self.gate.claim_lost_probe() {
             probe::start(self);
         }
     }
