@@ -224,8 +224,9 @@ fn push_hex(out: &mut String, byte: u8) {
     out.push(HEX[usize::from(byte & 15)]);
 }
 
+/// The text whose escaped form this is; `None` when it is the escaped form of none, such as a digest.
 fn unescape(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
+    if text.bytes().all(is_plain) {
         return Some(Cow::Borrowed(text));
     }
     let mut out = Vec::with_capacity(text.len());
@@ -235,8 +236,10 @@ fn unescape(text: &str) -> Option<Cow<'_, str>> {
             let high = (bytes.next()? as char).to_digit(16)?;
             let low = (bytes.next()? as char).to_digit(16)?;
             out.push((high * 16 + low) as u8);
-        } else {
+        } else if is_plain(byte) {
             out.push(byte);
+        } else {
+            return None;
         }
     }
     String::from_utf8(out).ok().map(Cow::Owned)
@@ -352,6 +355,7 @@ mod tests {
         assert_eq!(space.key(one.as_str()).len(), "a:s:~h:".len() + 64);
         assert_ne!(space.key(one.as_str()), space.key(two.as_str()));
         assert_eq!(space.key("x".repeat(MAX_ID_BYTES).as_str()).len(), "a:s:".len() + MAX_ID_BYTES);
+        assert_eq!(decode_id::<String>(&encode_id(one.as_str())), None);
     }
 
     #[test]

@@ -275,7 +275,15 @@ impl<L: L2> CacheManager<L> {
             async move { l2.get(&key).await }
         });
         match reply.await {
-            Ok(reply) => Ok((key, reply)),
+            Ok(reply) => {
+                let expected = self.expected(0, &key, &reply);
+                if reply.bytes.as_deref().map(|bytes| header::parse(bytes, &expected))
+                    == Some(Content::Unusable(Mismatch::Identity))
+                {
+                    remote.drop_connections();
+                }
+                Ok((key, reply))
+            }
             Err(error) => Err(CacheError::from_l2(operation, space.store(), &error)),
         }
     }

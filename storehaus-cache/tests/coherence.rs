@@ -21,8 +21,7 @@ async fn a_store_that_caches_nothing_invalidates_what_other_processes_cache() {
     assert_eq!(name(&reader, "1").await.as_deref(), Some("old"));
     there.settle().await;
 
-    let writer: Cache =
-        RecordCache::new(table.clone(), CacheParams::new(here).disabled(), &STORE).unwrap();
+    let writer: Cache = RecordCache::new(table.clone(), CacheParams::new(here).disabled(), &STORE).unwrap();
     table.set("1", "new");
     writer.invalidate(&["1".to_owned()]).await;
     assert_eq!(name(&reader, "1").await.as_deref(), Some("new"));
@@ -68,4 +67,99 @@ async fn a_dropped_invalidation_still_removes_what_is_held_in_process() {
         () = shelf.0.deletes.arrival() => {}
     }
     assert_eq!(name(&cache, "1").await.as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn a_lease_shown_for_another_key_joins_nothing() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    table.set("1", "one");
+    table.set("2", "two");
+    let manager = manager(&shelf);
+    let cache = cache(&manager, &table);
+    table.0.selects.shut();
+    let reader = cache.clone();
+    let first = tokio::spawn(async move { name(&reader, "1").await });
+    table.0.selects.arrival().await;
+
+    // The answers of this connection are shifted by one: the GET of row 2 gets what belongs to row 1.
+    let lease = shelf.0.keys.lock().unwrap()["app:users:1"].clone();
+    *shelf.0.next_get.lock().unwrap() = Some(lease);
+    let reader = cache.clone();
+    let second = tokio::spawn(async move { name(&reader, "2").await });
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+    table.0.selects.pass_one();
+    table.0.selects.pass_one();
+    assert_eq!(first.await.unwrap().as_deref(), Some("one"));
+    assert_eq!(second.await.unwrap().as_deref(), Some("two"));
+}
+
+#[tokio::test]
+async fn the_entry_of_another_key_is_not_served_and_costs_the_connections() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    table.set("1", "one");
+    table.set("2", "two");
+    let manager = manager(&shelf);
+    let cache = cache(&manager, &table);
+    assert_eq!(name(&cache, "1").await.as_deref(), Some("one"));
+    manager.settle().await;
+    let entry = shelf.0.keys.lock().unwrap()["app:users:1"].clone();
+    *shelf.0.next_get.lock().unwrap() = Some(entry.clone());
+    assert_eq!(name(&cache, "2").await.as_deref(), Some("two"));
+    assert_eq!(shelf.0.resets.load(Ordering::SeqCst), 1);
+
+    *shelf.0.next_get.lock().unwrap() = Some(entry);
+    assert!(manager.get_record::<String>("users", "2").await.is_err());
+    assert_eq!(shelf.0.resets.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_lease_that_a_restored_server_shows_again_joins_nothing() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    table.set("1", "old");
+    let manager = manager(&shelf);
+    let cache = cache(&manager, &table);
+    table.0.selects.shut();
+    let reader = cache.clone();
+    let before = tokio::spawn(async move { name(&reader, "1").await });
+    table.0.selects.arrival().await;
+    let snapshot = shelf.0.keys.lock().unwrap().clone();
+
+    table.set("1", "new");
+    cache.invalidate(&["1".to_owned()]).await;
+    *shelf.0.keys.lock().unwrap() = snapshot;
+    shelf.0.incarnation.store(1, Ordering::SeqCst);
+
+    let reader = cache.clone();
+    let after = tokio::spawn(async move { name(&reader, "1").await });
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+    table.0.selects.pass_one();
+    assert_eq!(before.await.unwrap().as_deref(), Some("old"));
+    table.0.selects.pass_one();
+    assert_eq!(after.await.unwrap().as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_leaves_no_lease_without_a_holder() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    table.set("1", "row");
+    let manager = manager(&shelf);
+    let cache = cache(&manager, &table);
+    shelf.0.leases.shut();
+    tokio::select! {
+        biased;
+        _ = cache.get("1") => panic!("the reply to the lease is held"),
+        () = shelf.0.leases.arrival() => {}
+    }
+    shelf.0.leases.pass_one();
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(table.loads(), 1, "the load goes on without its reader");
+    manager.settle().await;
+    assert_eq!(name(&cache, "1").await.as_deref(), Some("row"));
+    assert_eq!(table.loads(), 1);
 }

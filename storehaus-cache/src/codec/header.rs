@@ -129,7 +129,7 @@ pub struct Value<'a> {
 pub enum Mismatch {
     /// The checksum differs.
     Checksum,
-    /// Written by another codec.
+    /// Written by another codec, or with a flag that is not known here.
     Codec,
     /// Past its expiry.
     Expired,
@@ -202,12 +202,13 @@ fn value<'a>(bytes: &'a [u8], expected: &Expected) -> Content<'a> {
     let expires = Millis(word(bytes, 48));
     let mismatch = if word(bytes, 64) != payload.len() as u64 || word(bytes, 72) != checksum(bytes) {
         Mismatch::Checksum
-    } else if bytes[4] != CODEC_BINCODE2_FIXINT {
+    } else if word(bytes, 16) != expected.identity {
+        // Before the schema: the entry of another store under this key speaks against the connection, not the entry.
+        Mismatch::Identity
+    } else if bytes[4] != CODEC_BINCODE2_FIXINT || bytes[5] & !FLAG_ABSENT != 0 {
         Mismatch::Codec
     } else if word(bytes, 8) != expected.schema {
         Mismatch::Schema
-    } else if word(bytes, 16) != expected.identity {
-        Mismatch::Identity
     } else if word(bytes, 24) != expected.incarnation {
         Mismatch::Incarnation
     } else if expires <= expected.now {
@@ -279,6 +280,21 @@ mod tests {
         assert_eq!(unusable(Expected { now: NOW.plus(Duration::from_secs(60)), ..expected() }), Mismatch::Expired);
         assert_eq!(parse(b"", &expected()), Content::Unusable(Mismatch::Format));
         assert_eq!(parse(b"some other program's value", &expected()), Content::Unusable(Mismatch::Format));
+    }
+
+    #[test]
+    fn the_entry_of_another_store_is_one_of_another_key() {
+        let bytes = sealed(&Stamp { schema: 2, identity: identity("g:t:1"), ..stamp() }, b"row");
+        assert_eq!(parse(&bytes, &expected()), Content::Unusable(Mismatch::Identity));
+    }
+
+    #[test]
+    fn a_flag_of_a_later_version_is_a_miss() {
+        let mut bytes = open(&stamp(), 3);
+        bytes[5] |= 2;
+        bytes.extend_from_slice(b"row");
+        seal(&mut bytes);
+        assert_eq!(parse(&bytes, &expected()), Content::Unusable(Mismatch::Codec));
     }
 
     #[test]

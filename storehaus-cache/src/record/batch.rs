@@ -6,8 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::shared::Seen;
-use super::{Inner, Loaded, Outcome, RecordCache};
-use crate::codec::header::Token;
+use super::{Inner, LeaseId, Led, Loaded, Outcome, RecordCache};
 use crate::flight::{Follower, Registered};
 use crate::l2::{Incarnation, L2, LeaseReply, Reply};
 use crate::loader::Loader;
@@ -171,8 +170,8 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         if free.is_empty() {
             return Vec::new();
         }
-        let wanted: Vec<_> = free.into_iter().map(|place| (place, self.new_lease())).collect();
-        let asked: Vec<_> = wanted.iter().map(|(place, lease)| (texts[*place].clone(), lease.key())).collect();
+        let wanted: Vec<_> = free.into_iter().map(|place| (place, self.new_lease(&texts[place]))).collect();
+        let asked: Vec<_> = wanted.iter().map(|(place, lease)| (texts[*place].clone(), lease.key().token)).collect();
         let lasts = self.manager.config().load_timeout;
         let Ok(replies) = remote.lease_many(&asked, lasts, deadline).await else { return Vec::new() };
         let mut leases = Vec::with_capacity(wanted.len());
@@ -204,7 +203,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let (mut fills, mut absent) = (Vec::with_capacity(leases.len()), Vec::new());
         for (place, lease) in leases {
             let row = rows[place].row.clone();
-            lease.registered.leader.publish(Ok(row.clone()));
+            lease.registered.leader.publish((Ok(row.clone()), lease.incarnation));
             let text = std::mem::take(&mut texts[place]);
             match rows[place].keep {
                 Some(keep) => fills.push((lease, text, row, keep)),
@@ -223,8 +222,10 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                 .collect();
             inner.fill(&remote, &rows).await;
             if !absent.is_empty() {
-                let given_up =
-                    absent.iter_mut().map(|(lease, text)| (std::mem::take(text), lease.registered.key())).collect();
+                let given_up = absent
+                    .iter_mut()
+                    .map(|(lease, text)| (std::mem::take(text), lease.registered.key().token))
+                    .collect();
                 inner.release(&remote, given_up).await;
             }
         });
@@ -241,13 +242,15 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         if leases.is_empty() {
             return;
         }
-        leases.iter().for_each(|(_, lease)| lease.registered.leader.publish(Err(error.clone())));
+        leases.iter().for_each(|(_, lease)| {
+            lease.registered.leader.publish((Err(error.clone()), lease.incarnation));
+        });
         let (inner, remote, background) = (Arc::clone(self), remote.clone(), self.manager.background());
         tokio::spawn(async move {
             let _running = background;
             let given_up = leases
                 .iter()
-                .map(|(place, lease)| (std::mem::take(&mut texts[*place]), lease.registered.key()))
+                .map(|(place, lease)| (std::mem::take(&mut texts[*place]), lease.registered.key().token))
                 .collect();
             inner.release(&remote, given_up).await;
         });
@@ -268,6 +271,6 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
 
 /// A lease that was granted, and by which server.
 struct Lease<Ld: Loader> {
-    registered: Registered<Token, Outcome<Ld>>,
+    registered: Registered<LeaseId, Led<Ld>>,
     incarnation: Incarnation,
 }

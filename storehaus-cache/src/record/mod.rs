@@ -24,7 +24,7 @@ use crate::config::{CacheParams, L1, check_ttl};
 use crate::error::CacheError;
 use crate::flight::Flights;
 use crate::key::{KeyRef, KeySpace};
-use crate::l2::L2;
+use crate::l2::{Incarnation, L2};
 use crate::loader::{Aborted, Loader};
 use crate::local::{Join, LocalTier, QuickEngine};
 use crate::manager::{CacheManager, SharedTier};
@@ -76,9 +76,9 @@ struct Inner<Ld: Loader, L: L2> {
     remote: Option<Remote<L>>,
     /// The in-process tier, when this store uses it.
     local: Option<Arc<Handle<Ld>>>,
-    /// Loads under way under a lease, by its token. A reader that sees a token in Redis may join the load of that
-    /// token: had a write been acknowledged since the lease was granted, the token would be gone.
-    leases: Arc<Flights<Token, Outcome<Ld>>>,
+    /// Loads under way under a lease. A reader that sees a lease in Redis may join its load: had a write been
+    /// acknowledged since the lease was granted, the lease would be gone.
+    leases: Arc<Leases<Ld>>,
     /// Marks the tokens of this store among those of all stores and processes.
     instance: u64,
     next_token: AtomicU64,
@@ -88,6 +88,19 @@ struct Inner<Ld: Loader, L: L2> {
     /// How old the load behind an in-process entry may be, in nanoseconds; unbounded where the process is alone.
     l1_bound: u64,
 }
+
+/// A lease as a reader sees it. Names the key too: an answer that belongs to another key joins no load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct LeaseId {
+    token: Token,
+    identity: u64,
+}
+
+/// What a load under a lease ends with, and which server showed the lease. A server that was restored to an earlier
+/// state may show a lease that a write removed.
+type Led<Ld> = (Outcome<Ld>, Incarnation);
+
+type Leases<Ld> = Flights<LeaseId, Led<Ld>>;
 
 /// A row and how long it may be kept.
 struct Loaded<V> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Inner, Loaded, Outcome};
+use super::{Inner, LeaseId, Led, Loaded};
 use crate::codec::header::{self, Content, Expected, HEADER_BYTES, Mismatch, Stamp, Token};
 use crate::codec::{Cacheable, Encoder, from_bytes};
 use crate::flight::Registered;
@@ -39,7 +39,8 @@ pub(super) enum Seen<V> {
     Unusable(Vec<u8>),
 }
 
-enum Led<V> {
+/// What became of an attempt to load under a lease.
+enum Attempt<V> {
     Loaded(Loaded<V>),
     /// Something else stands there now.
     Lost(Reply),
@@ -69,8 +70,10 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                 Seen::Free => None,
                 Seen::Unusable(seen) => Some(seen),
                 Seen::Leased(token) if token.instance == self.instance => {
-                    if let Some(flight) = self.leases.get(&token) {
-                        if let Some(outcome) = flight.outcome().await {
+                    if let Some(flight) = self.leases.get(&LeaseId { token, identity: header::identity(&text) }) {
+                        if let Some((outcome, shown_by)) = flight.outcome().await
+                            && shown_by == reply.incarnation
+                        {
                             self.counters.joined.add(1);
                             return outcome.map(|row| self.loaded(row));
                         }
@@ -78,9 +81,9 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                         // Ours, and nobody holds it: a reply that never came left it behind. Take it over.
                         let lease = token.to_lease().to_vec();
                         match self.lead(remote, key, &text, Some(&lease), deadline).await? {
-                            Led::Loaded(loaded) => return Ok(loaded),
-                            Led::Lost(other) => reply = other,
-                            Led::Unknown => break,
+                            Attempt::Loaded(loaded) => return Ok(loaded),
+                            Attempt::Lost(other) => reply = other,
+                            Attempt::Unknown => break,
                         }
                         continue;
                     }
@@ -91,12 +94,14 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                     }
                     continue;
                 }
-                Seen::Leased(token) => return self.follow_other(remote, key, text, token, deadline).await,
+                Seen::Leased(token) => {
+                    return self.follow_other(remote, key, text, (token, reply.incarnation), deadline).await;
+                }
             };
             match self.lead(remote, key, &text, seen.as_deref(), deadline).await? {
-                Led::Loaded(loaded) => return Ok(loaded),
-                Led::Lost(other) => reply = other,
-                Led::Unknown => break,
+                Attempt::Loaded(loaded) => return Ok(loaded),
+                Attempt::Lost(other) => reply = other,
+                Attempt::Unknown => break,
             }
         }
         self.load(key).await
@@ -126,8 +131,11 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             Content::Unusable(mismatch) => {
                 match mismatch {
                     Mismatch::Expired | Mismatch::Incarnation | Mismatch::Schema => self.counters.outdated.add(1),
-                    Mismatch::Checksum | Mismatch::Codec | Mismatch::Format | Mismatch::Identity => {
+                    Mismatch::Checksum | Mismatch::Codec | Mismatch::Format => self.counters.decode_errors.add(1),
+                    Mismatch::Identity => {
                         self.counters.decode_errors.add(1);
+                        // Every answer behind this one may belong to another key.
+                        self.remote.iter().for_each(Remote::drop_connections);
                     }
                 }
                 return Seen::Unusable(bytes[..bytes.len().min(HEADER_BYTES)].to_vec());
@@ -151,44 +159,47 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         text: &str,
         seen: Option<&[u8]>,
         deadline: Instant,
-    ) -> Result<Led<Ld::Value>, Ld::Error> {
+    ) -> Result<Attempt<Ld::Value>, Ld::Error> {
         // Registered before the command is sent: whoever sees the token in Redis finds its load here.
-        let registered = self.new_lease();
+        let registered = self.new_lease(text);
         let lasts = self.manager.config().load_timeout;
-        let placed = match seen {
-            None => remote.lease(text, registered.key(), lasts, deadline).await,
-            Some(seen) => remote.replace(text, seen, registered.key(), lasts, deadline).await,
-        };
-        let incarnation = match placed {
-            Ok(LeaseReply::Granted(incarnation)) => incarnation,
-            Ok(LeaseReply::Taken(reply)) => return Ok(Led::Lost(reply)),
-            Err(_) => return Ok(Led::Unknown),
-        };
         let (inner, remote, key, text) = (Arc::clone(self), remote.clone(), key.clone(), text.to_owned());
+        let seen = seen.map(<[u8]>::to_vec);
+        // The command too: a lease whose holder went away would keep other processes waiting.
         self.detached(async move {
+            let token = registered.key().token;
+            let placed = match seen {
+                None => remote.lease(&text, token, lasts, deadline).await,
+                Some(seen) => remote.replace(&text, &seen, token, lasts, deadline).await,
+            };
+            let incarnation = match placed {
+                Ok(LeaseReply::Granted(incarnation)) => incarnation,
+                Ok(LeaseReply::Taken(reply)) => return Ok(Attempt::Lost(reply)),
+                Err(_) => return Ok(Attempt::Unknown),
+            };
             let result = inner.load(&key).await;
             let outcome = result.as_ref().map(|loaded| loaded.row.clone()).map_err(Clone::clone);
-            registered.leader.publish(outcome);
+            registered.leader.publish((outcome, incarnation));
             let keep = result.as_ref().ok().and_then(|loaded| loaded.keep.map(|keep| (loaded.row.clone(), keep)));
             let background = inner.manager.background();
             tokio::spawn(async move {
                 let _running = background;
                 match keep {
                     Some((row, keep)) => inner.fill(&remote, &[(&registered, text, row, keep, incarnation)]).await,
-                    None => inner.release(&remote, vec![(text, registered.key())]).await,
+                    None => inner.release(&remote, vec![(text, token)]).await,
                 }
             });
-            result
+            result.map(Attempt::Loaded)
         })
         .await
-        .map(Led::Loaded)
     }
 
     /// Registers a flight under a new token.
-    pub(super) fn new_lease(&self) -> Registered<Token, Outcome<Ld>> {
+    pub(super) fn new_lease(&self, text: &str) -> Registered<LeaseId, Led<Ld>> {
         let serial = self.next_token.fetch_add(1, Ordering::Relaxed);
         let token = Token { instance: self.instance, serial };
-        Registered::new(&self.leases, token, self.leases.start(token))
+        let id = LeaseId { token, identity: header::identity(text) };
+        Registered::new(&self.leases, id, self.leases.start(id))
     }
 
     /// Stores rows under their leases, in one round trip.
@@ -196,12 +207,12 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     pub(super) async fn fill(
         &self,
         remote: &Remote<L>,
-        rows: &[(&Registered<Token, Outcome<Ld>>, String, Option<Arc<Ld::Value>>, Duration, Incarnation)],
+        rows: &[(&Registered<LeaseId, Led<Ld>>, String, Option<Arc<Ld::Value>>, Duration, Incarnation)],
     ) {
         let limit = self.manager.config().max_value_bytes;
         let (mut fills, mut given_up) = (Vec::with_capacity(rows.len()), Vec::new());
         for (lease, key, row, keep, incarnation) in rows {
-            let (key, token) = (key.clone(), lease.key());
+            let (key, token) = (key.clone(), lease.key().token);
             match self.value(&key, token, row.as_deref(), *keep, *incarnation) {
                 Some(value) if value.len() <= limit => fills.push(Fill { key, token, value, ttl: *keep }),
                 Some(_) => {
@@ -269,23 +280,24 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         remote: &Remote<L>,
         key: &Ld::Key,
         text: String,
-        token: Token,
+        (token, shown_by): (Token, Incarnation),
         deadline: Instant,
     ) -> Result<Loaded<Ld::Value>, Ld::Error> {
-        let leader = match self.leases.join(token) {
+        let id = LeaseId { token, identity: header::identity(&text) };
+        let leader = match self.leases.join(id) {
             Err(leader) => leader,
             Ok(follower) => {
                 return match follower.outcome().await {
-                    Some(outcome) => {
+                    Some((outcome, first_shown_by)) if first_shown_by == shown_by => {
                         self.counters.joined.add(1);
                         outcome.map(|row| self.loaded(row))
                     }
-                    None => self.load(key).await,
+                    _ => self.load(key).await,
                 };
             }
         };
         // One task of this process watches for all: whoever sees the same token may have what is read after it.
-        let registered = Registered::new(&self.leases, token, leader);
+        let registered = Registered::new(&self.leases, id, leader);
         let (inner, remote, key) = (Arc::clone(self), remote.clone(), key.clone());
         self.detached(async move {
             let found = inner.watch(&remote, &text, token, deadline).await;
@@ -296,7 +308,8 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                 }
                 None => inner.load(&key).await,
             };
-            registered.leader.publish(result.as_ref().map(|loaded| loaded.row.clone()).map_err(Clone::clone));
+            let outcome = result.as_ref().map(|loaded| loaded.row.clone()).map_err(Clone::clone);
+            registered.leader.publish((outcome, shown_by));
             result
         })
         .await
