@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use thiserror::Error;
 
 use crate::codec::header::Token;
@@ -40,6 +41,15 @@ pub trait L2: Send + Sync + 'static {
         token: Token,
         ttl: Duration,
     ) -> impl Future<Output = Result<LeaseReply, L2Error>> + Send;
+
+    /// [`replace`](Self::replace) for many keys, each with what was seen there, in one round trip.
+    fn replace_many(
+        &self,
+        keys: &[(String, Vec<u8>, Token)],
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Vec<LeaseReply>, L2Error>> + Send {
+        try_join_all(keys.iter().map(move |(key, seen, token)| self.replace(key, seen, *token, ttl)))
+    }
 
     /// Stores each value whose lease is still in place, in one round trip; whether each was stored.
     fn fill(&self, fills: &[Fill]) -> impl Future<Output = Result<Vec<bool>, L2Error>> + Send;

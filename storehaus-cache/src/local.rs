@@ -94,7 +94,8 @@ where
     }
 
     fn insert(&self, key: K, value: V) {
-        self.cache.insert(key, value);
+        let mut inserting = Inserting(Some(key.clone()));
+        self.cache.insert_with_lifecycle(key, value, &mut inserting);
     }
 
     fn remove<Q>(&self, key: &Q) -> bool
@@ -123,11 +124,20 @@ where
 #[derive(Clone, Debug)]
 struct CountEvictions(Arc<AtomicU64>);
 
-impl<K, V> Lifecycle<K, V> for CountEvictions {
-    type RequestState = ();
+/// The key of the entry that evicts others: its own former value is replaced, not evicted.
+struct Inserting<K>(Option<K>);
 
-    fn on_evict(&self, (): &mut (), _key: K, _value: V) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+impl<K> Default for Inserting<K> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<K: Eq, V> Lifecycle<K, V> for CountEvictions {
+    type RequestState = Inserting<K>;
+
+    fn on_evict(&self, inserting: &mut Inserting<K>, key: K, _value: V) {
+        self.0.fetch_add(u64::from(inserting.0.as_ref() != Some(&key)), Ordering::Relaxed);
     }
 }
 
@@ -379,6 +389,25 @@ mod tests {
         tier.put(1, Arc::new("put".into()), 100);
         assert!(!load.land(Some(Arc::new("loaded".into())), 100));
         assert_eq!(tier.get(&1, 0), Some(Some(Arc::new("put".into()))));
+    }
+
+    #[test]
+    fn an_entry_replaced_by_a_newer_one_is_no_eviction() {
+        let tier = tier(100);
+        for now in 0..10 {
+            lead(&tier, 1, now).land(None, now + 1);
+        }
+        tier.put(1, Arc::new("put".into()), 100);
+        assert_eq!(tier.evictions(), 0);
+    }
+
+    #[test]
+    fn the_smallest_capacity_keeps_an_entry() {
+        for capacity in 1..5 {
+            let tier = tier(capacity);
+            lead(&tier, 1, 0).land(None, 100);
+            assert_eq!(tier.get(&1, 0), Some(None), "capacity {capacity}");
+        }
     }
 
     #[test]

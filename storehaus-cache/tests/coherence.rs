@@ -163,3 +163,22 @@ async fn a_reader_that_goes_away_leaves_no_lease_without_a_holder() {
     assert_eq!(name(&cache, "1").await.as_deref(), Some("row"));
     assert_eq!(table.loads(), 1);
 }
+
+#[tokio::test]
+async fn a_batch_replaces_what_must_not_be_served() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    let ids = ["1".to_owned(), "2".to_owned(), "3".to_owned()];
+    ids.iter().for_each(|id| table.set(id, "row"));
+    let manager = manager(&shelf);
+    let cache = cache(&manager, &table);
+    cache.get_many(&ids).await.unwrap();
+    manager.settle().await;
+
+    // Another server is promoted: nothing it has may be served.
+    shelf.0.incarnation.store(1, Ordering::SeqCst);
+    for _ in 0..3 {
+        cache.get_many(&ids).await.unwrap();
+        manager.settle().await;
+    }
+    assert_eq!(table.loads(), 2, "one per incarnation");
+}

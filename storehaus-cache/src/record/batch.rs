@@ -15,6 +15,9 @@ use crate::remote::Remote;
 
 type Row<Ld> = Option<Arc<<Ld as Loader>::Value>>;
 
+/// A lease to ask for, and the place of its key.
+type Wanted<Ld> = (usize, Registered<LeaseId, Led<Ld>>);
+
 impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
     /// Many rows, in the order asked; a key asked twice is read once and answered twice.
     ///
@@ -126,7 +129,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             return self.select(keys).await;
         };
         let mut rows: Vec<Option<Loaded<Ld::Value>>> = Vec::with_capacity(keys.len());
-        let mut free = Vec::new();
+        let (mut free, mut unusable) = (Vec::new(), Vec::new());
         for (place, bytes) in found.bytes.into_iter().enumerate() {
             let reply = Reply { bytes, incarnation: found.incarnation };
             rows.push(match self.see(&texts[place], &reply) {
@@ -135,10 +138,15 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                     free.push(place);
                     None
                 }
-                Seen::Leased(_) | Seen::Unusable(_) => None,
+                Seen::Unusable(seen) => {
+                    unusable.push((place, seen));
+                    None
+                }
+                Seen::Leased(_) => None,
             });
         }
-        let leases = self.lease_many(remote, &texts, free, &mut rows, deadline).await;
+        let mut leases = self.lease_many(remote, &texts, free, &mut rows, deadline).await;
+        leases.extend(self.replace_many(remote, &texts, unusable, &mut rows, deadline).await);
         let missing: Vec<usize> = (0..keys.len()).filter(|place| rows[*place].is_none()).collect();
         self.counters.l2_hits.add((keys.len() - missing.len()) as u64);
         if missing.is_empty() {
@@ -174,8 +182,41 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let asked: Vec<_> = wanted.iter().map(|(place, lease)| (texts[*place].clone(), lease.key().token)).collect();
         let lasts = self.manager.config().load_timeout;
         let Ok(replies) = remote.lease_many(&asked, lasts, deadline).await else { return Vec::new() };
-        let mut leases = Vec::with_capacity(wanted.len());
-        for ((place, registered), reply) in wanted.into_iter().zip(replies) {
+        self.granted(texts, wanted.into_iter().zip(replies), rows)
+    }
+
+    /// One round of leases over what must not be served, at the places given with how it begins.
+    async fn replace_many(
+        self: &Arc<Self>,
+        remote: &Remote<L>,
+        texts: &[String],
+        unusable: Vec<(usize, Vec<u8>)>,
+        rows: &mut [Option<Loaded<Ld::Value>>],
+        deadline: Instant,
+    ) -> Vec<(usize, Lease<Ld>)> {
+        if unusable.is_empty() {
+            return Vec::new();
+        }
+        let (mut wanted, mut asked) = (Vec::with_capacity(unusable.len()), Vec::with_capacity(unusable.len()));
+        for (place, seen) in unusable {
+            let lease = self.new_lease(&texts[place]);
+            asked.push((texts[place].clone(), seen, lease.key().token));
+            wanted.push((place, lease));
+        }
+        let lasts = self.manager.config().load_timeout;
+        let Ok(replies) = remote.replace_many(&asked, lasts, deadline).await else { return Vec::new() };
+        self.granted(texts, wanted.into_iter().zip(replies.into_iter().map(Some)), rows)
+    }
+
+    /// The leases that were granted; rows that stand there instead go into `rows`.
+    fn granted(
+        &self,
+        texts: &[String],
+        replies: impl Iterator<Item = (Wanted<Ld>, Option<LeaseReply>)>,
+        rows: &mut [Option<Loaded<Ld::Value>>],
+    ) -> Vec<(usize, Lease<Ld>)> {
+        let mut leases = Vec::with_capacity(replies.size_hint().0);
+        for ((place, registered), reply) in replies {
             match reply {
                 Some(LeaseReply::Granted(incarnation)) => leases.push((place, Lease { registered, incarnation })),
                 Some(LeaseReply::Taken(reply)) => {

@@ -189,6 +189,16 @@ impl L2 for RedisTier {
         link.trust(answer.and_then(|value| lease_reply(value, link.incarnation())))
     }
 
+    async fn replace_many(&self, keys: &[(String, Vec<u8>, Token)], ttl: Duration) -> Result<Vec<LeaseReply>, L2Error> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let calls: Vec<_> =
+            keys.iter().map(|(key, seen, token)| script::replace(key, seen, *token, millis(ttl))).collect();
+        let (answers, link) = self.scripts(&calls).await?;
+        link.trust(answers.into_iter().map(|answer| lease_reply(answer?, link.incarnation())).collect())
+    }
+
     async fn fill(&self, fills: &[Fill]) -> Result<Vec<bool>, L2Error> {
         if fills.is_empty() {
             return Ok(Vec::new());

@@ -181,6 +181,20 @@ impl<L: L2> Remote<L> {
         self.inner.run(deadline, Some(key), self.inner.l2.replace(key, seen, token, ttl)).await
     }
 
+    /// Places many leases over what was seen. See [`L2::replace_many`].
+    ///
+    /// # Errors
+    /// Why the tier has no answer; the leases may stand all the same, until they expire.
+    pub async fn replace_many(
+        &self,
+        keys: &[(String, Vec<u8>, Token)],
+        ttl: Duration,
+        deadline: Instant,
+    ) -> Result<Vec<LeaseReply>, Bypass> {
+        let first = keys.first().map(|(key, ..)| key.as_str());
+        self.inner.run(deadline, first, self.inner.l2.replace_many(keys, ttl)).await
+    }
+
     /// Stores values under their leases. See [`L2::fill`].
     ///
     /// # Errors
