@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::codec::DECODE_LIMIT;
 use crate::error::CacheError;
 use crate::key::check_prefix;
 use crate::manager::{CacheManager, SharedTier};
@@ -124,10 +125,10 @@ impl CacheConfig {
         self
     }
 
-    /// The largest value that is cached, header included, in bytes.
+    /// The largest value that is cached, header included, in bytes; at most [`DECODE_LIMIT`].
     #[must_use]
     pub fn with_max_value_bytes(mut self, bytes: usize) -> Self {
-        self.max_value_bytes = bytes;
+        self.max_value_bytes = bytes.min(DECODE_LIMIT);
         self
     }
 
@@ -137,10 +138,14 @@ impl CacheConfig {
             return fail(reason);
         }
         check_ttl("the default TTL", self.ttl)?;
-        let durations =
+        let waits =
             [("timeout", self.timeout), ("read budget", self.read_budget), ("load timeout", self.load_timeout)];
-        if let Some((name, _)) = durations.iter().find(|(_, duration)| duration.is_zero()) {
+        if let Some((name, _)) = waits.iter().find(|(_, wait)| wait.is_zero()) {
             return fail(format!("the {name} is 0; give it at least 1 ms"));
+        }
+        let mut waits = waits.into_iter().chain([("retry delay", self.retry_delay)]);
+        if let Some((name, wait)) = waits.find(|(_, wait)| *wait > MAX_WAIT) {
+            return fail(format!("the {name} is {wait:?}; give it at most {MAX_WAIT:?}"));
         }
         match self.l1 {
             L1::Bounded(bound) => check_ttl("the bound of L1::Bounded", bound),
@@ -298,6 +303,9 @@ impl IntoTimeout for u64 {
 /// See [`CacheConfig::with_read_budget`].
 const READ_BUDGET: Duration = Duration::from_millis(40);
 
+/// No wait is longer: the end of a longer one may not fit the clock.
+const MAX_WAIT: Duration = Duration::from_secs(3_600);
+
 pub(crate) fn check_ttl(what: &str, ttl: Duration) -> Result<(), CacheError> {
     if ttl < Duration::from_millis(1) {
         return Err(CacheError::Configuration(format!(
@@ -305,4 +313,34 @@ pub(crate) fn check_ttl(what: &str, ttl: Duration) -> Result<(), CacheError> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_bounded() {
+        let config = || CacheConfig::in_process(60, "app");
+        assert!(config().check().is_ok());
+        for refused in [
+            config().with_timeout(u64::MAX),
+            config().with_timeout(0),
+            config().with_load_timeout(Duration::MAX),
+            config().with_retry_delay(Duration::MAX),
+        ] {
+            assert!(matches!(refused.check(), Err(CacheError::Configuration(_))), "{refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_value_that_is_stored_can_be_read_back() {
+        let manager: CacheManager =
+            CacheManager::new(CacheConfig::in_process(60, "app").with_max_value_bytes(usize::MAX)).unwrap();
+        let too_large = "x".repeat(DECODE_LIMIT + 1);
+        assert!(matches!(manager.set_record("t", "1", &too_large, 60).await, Err(CacheError::TooLarge(_))));
+        let large = "x".repeat(DECODE_LIMIT - 100);
+        assert!(manager.set_record("t", "2", &large, 60).await.unwrap());
+        assert_eq!(manager.get_record::<String>("t", "2").await.unwrap().map(|text| text.len()), Some(large.len()));
+    }
 }

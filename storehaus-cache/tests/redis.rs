@@ -94,9 +94,14 @@ async fn a_lease_replaces_what_was_seen() {
     assert_eq!(tier.fill(&[fill("k", lease, b"header-3")]).await.unwrap(), [true]);
     assert!(matches!(tier.replace("nothing", b"header", lease, TTL).await.unwrap(), LeaseReply::Granted(_)));
     assert!(tier.ttl("nothing").await.unwrap().unwrap() <= TTL);
+    let (one, other) = (token(), token());
+    let asked = [("k".to_owned(), b"header-3".to_vec(), one), ("k".to_owned(), b"header-3".to_vec(), other)];
+    let replies = tier.replace_many(&asked, TTL).await.unwrap();
+    assert!(matches!(&replies[0], LeaseReply::Granted(_)));
+    assert!(matches!(&replies[1], LeaseReply::Taken(found) if found.bytes.as_deref() == Some(&one.to_lease()[..])));
     // A lease is no prefix of a value: a removal during a refresh wins.
     tier.delete(&keys(&["k"])).await.unwrap();
-    assert_eq!(tier.fill(&[fill("k", lease, b"header-4")]).await.unwrap(), [false]);
+    assert_eq!(tier.fill(&[fill("k", one, b"header-4")]).await.unwrap(), [false]);
 }
 
 #[tokio::test]
