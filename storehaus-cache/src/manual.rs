@@ -40,8 +40,8 @@ impl<L: L2> CacheManager<L> {
     /// Stores a value under a store prefix and an id; whether it was stored.
     ///
     /// A model stored under the prefix and id of its store is what the store's next `get_by_id` returns. The caller
-    /// vouches that the value is current when the call begins; a write that is acknowledged during the call wins.
-    /// `Ok(false)` says that one did, or that a store is loading this very row.
+    /// vouches that the value is current until the call returns: of a write that is acknowledged during the call, the
+    /// value may take the place. `Ok(false)` says that such a write won, or that a store is loading this very row.
     ///
     /// # Errors
     /// [`CacheError::Configuration`] for a prefix or TTL that is not allowed, [`CacheError::TooLarge`],
@@ -83,8 +83,12 @@ impl<L: L2> CacheManager<L> {
             return Ok(true);
         };
         let key = space.key(id);
+        let mut token = Token { instance: self.env().random(), serial: 0 };
         let stored = remote
-            .retrying_coherent(|l2| self.store_value::<V>(l2, key.clone(), payload.clone(), ttl))
+            .retrying_coherent(|l2| {
+                token.serial += 1;
+                self.store_value::<V>(l2, key.clone(), token, payload.clone(), ttl)
+            })
             .await
             .map_err(|error| CacheError::from_l2(OPERATION, store, &error))?;
         self.registry().locals(store).iter().for_each(|local| {
@@ -108,10 +112,10 @@ impl<L: L2> CacheManager<L> {
         let Some(remote) = self.shared(store) else {
             let encoded = encode_id(id);
             let wrong = |error| CacheError::decode(OPERATION, store, &error);
-            for local in self.registry().locals(store) {
-                if let Some(bytes) = local.get_bytes(&encoded, V::SCHEMA) {
-                    return bytes.and_then(|bytes| from_bytes(&bytes)).map(Some).map_err(wrong);
-                }
+            let locals = self.registry().locals(store);
+            if !locals.is_empty() {
+                let held = locals.iter().find_map(|local| local.get_bytes(&encoded, V::SCHEMA));
+                return held.map(|bytes| bytes.and_then(|bytes| from_bytes(&bytes)).map_err(wrong)).transpose();
             }
             return match self.manual().get(&space.key(id), self.env().nanos()) {
                 Some(value) if value.schema == V::SCHEMA => from_bytes(&value.bytes).map(Some).map_err(wrong),
@@ -247,10 +251,13 @@ impl<L: L2> CacheManager<L> {
         let space = self.space(store)?;
         let Some(remote) = self.shared(store) else {
             let encoded = encode_id(id);
-            let held = self.registry().locals(store).iter().find_map(|local| local.remaining(&encoded));
+            let locals = self.registry().locals(store);
+            if !locals.is_empty() {
+                return Ok(locals.iter().find_map(|local| local.remaining(&encoded)));
+            }
             let now = self.env().nanos();
-            let by_hand = || self.manual().get(&space.key(id), now);
-            return Ok(held.or_else(|| by_hand().map(|value| Duration::from_nanos(value.expires - now))));
+            let by_hand = self.manual().get(&space.key(id), now);
+            return Ok(by_hand.map(|value| Duration::from_nanos(value.expires - now)));
         };
         let (key, reply) = self.look(remote, operation, &space, id).await?;
         let Some(bytes) = &reply.bytes else { return Ok(None) };
@@ -288,21 +295,24 @@ impl<L: L2> CacheManager<L> {
         }
     }
 
-    /// Leases the key, or what stands there unless it is a lease of somebody else, and fills it.
+    /// Leases the key, or what stands there unless it is a lease of another call, and fills it.
     async fn store_value<V: Cacheable>(
         &self,
         l2: Arc<L>,
         key: String,
+        token: Token,
         payload: Vec<u8>,
         ttl: Duration,
     ) -> Result<bool, L2Error> {
-        let token = Token { instance: self.env().random(), serial: self.env().random() };
         let lasts = self.config().timeout;
         let incarnation = match l2.lease(&key, token, lasts).await? {
             LeaseReply::Granted(incarnation) => incarnation,
             LeaseReply::Taken(reply) => {
                 let Some(bytes) = &reply.bytes else { return Ok(false) };
-                if let Content::Lease(_) = header::parse(bytes, &self.expected(V::SCHEMA, &key, &reply)) {
+                // An earlier attempt of this call may have left its lease: its reply was lost.
+                if let Content::Lease(found) = header::parse(bytes, &self.expected(V::SCHEMA, &key, &reply))
+                    && found.instance != token.instance
+                {
                     return Ok(false);
                 }
                 match l2.replace(&key, &bytes[..bytes.len().min(HEADER_BYTES)], token, lasts).await? {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use storehaus_cache::l2::L2Error;
 use storehaus_cache::record::RecordCache;
-use storehaus_cache::{CacheParams, L1};
+use storehaus_cache::{CacheConfig, CacheManager, CacheParams, L1};
 
 use self::shelf::{Cache, STORE, Shelf, Table, cache, manager, name};
 
@@ -181,4 +181,47 @@ async fn a_batch_replaces_what_must_not_be_served() {
         manager.settle().await;
     }
     assert_eq!(table.loads(), 2, "one per incarnation");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_set_by_hand_is_stored_though_the_first_reply_was_lost() {
+    let shelf = Shelf::default();
+    let manager = manager(&shelf);
+    shelf.0.fail_leases.lock().unwrap().push(L2Error::Connection("reset by peer".to_owned()));
+    assert!(manager.set_record("temp", "1", &"one".to_owned(), 60).await.unwrap());
+    assert_eq!(manager.get_record::<String>("temp", "1").await.unwrap().as_deref(), Some("one"));
+}
+
+#[tokio::test]
+async fn a_value_set_before_its_store_exists_does_not_outlive_a_write() {
+    let table = Table::default();
+    let manager: CacheManager = CacheManager::new(CacheConfig::in_process(60, "app")).unwrap();
+    assert!(manager.set_record("users", "1", &"old".to_owned(), 60).await.unwrap());
+    let store = RecordCache::new(table.clone(), CacheParams::new(manager.clone()), &STORE).unwrap();
+    store.invalidate(&["1".to_owned()]).await;
+    assert_eq!(manager.get_record::<String>("users", "1").await.unwrap(), None);
+    assert!(!manager.exists("users", "1").await.unwrap());
+}
+
+#[tokio::test]
+async fn a_load_that_a_write_overtook_is_refused_once() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    table.set("1", "old");
+    let manager = manager(&shelf);
+    let params = CacheParams::new(manager.clone()).with_l1(L1::Bounded(Duration::from_secs(60)));
+    let cache: Cache = RecordCache::new(table.clone(), params, &STORE).unwrap();
+    table.0.selects.shut();
+    let reader = cache.clone();
+    let overtaken = tokio::spawn(async move { name(&reader, "1").await });
+    table.0.selects.arrival().await;
+    table.set("1", "new");
+    cache.invalidate(&["1".to_owned()]).await;
+    table.0.selects.pass_one();
+    assert_eq!(overtaken.await.unwrap().as_deref(), Some("old"));
+    manager.settle().await;
+    table.0.selects.pass_one();
+    assert_eq!(name(&cache, "1").await.as_deref(), Some("new"));
+    manager.settle().await;
+    let total = manager.get_stats().await.unwrap().total;
+    assert_eq!((total.fills, total.fills_refused, total.loads), (1, 1, 2));
 }

@@ -297,12 +297,11 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let expires = now
             .saturating_add(u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX))
             .min(ticket.started().saturating_add(self.l1_bound));
-        if ticket.land(loaded.row.clone(), expires) {
-            if self.remote.is_none() {
-                self.counters.fills.add(1);
-            }
-        } else {
-            self.counters.fills_refused.add(1);
+        let landed = ticket.land(loaded.row.clone(), expires);
+        // With both tiers one load is one value: the shared tier counts it.
+        if self.remote.is_none() {
+            let counter = if landed { &self.counters.fills } else { &self.counters.fills_refused };
+            counter.add(1);
         }
     }
 

@@ -27,7 +27,8 @@ pub(super) struct State {
     pub(super) next_get: Mutex<Option<Vec<u8>>>,
     /// What the next commands of each kind fail with.
     pub(super) fail_gets: Mutex<Vec<L2Error>>,
-    pub(super) fail_deletes: Mutex<Vec<L2Error>>,
+    /// What the next leases fail with, after they were placed.
+    pub(super) fail_leases: Mutex<Vec<L2Error>>,
     pub(super) deletes: Gate,
     pub(super) leases: Gate,
     pub(super) probes: Gate,
@@ -107,7 +108,10 @@ impl L2 for Shelf {
     async fn lease(&self, key: &str, token: Token, _: Duration) -> Result<LeaseReply, L2Error> {
         let reply = self.0.place(key, token, None);
         self.0.leases.pass().await;
-        Ok(reply)
+        match self.0.fail_leases.lock().unwrap().pop() {
+            Some(error) => Err(error),
+            None => Ok(reply),
+        }
     }
 
     async fn lease_many(&self, keys: &[(String, Token)], _: Duration) -> Result<Vec<Option<LeaseReply>>, L2Error> {
@@ -144,9 +148,6 @@ impl L2 for Shelf {
 
     async fn delete(&self, keys: &[String]) -> Result<u64, L2Error> {
         self.0.deletes.pass().await;
-        if let Some(error) = self.0.fail_deletes.lock().unwrap().pop() {
-            return Err(error);
-        }
         let mut held = self.0.keys.lock().unwrap();
         Ok(keys.iter().filter(|key| held.remove(*key).is_some()).count() as u64)
     }
