@@ -138,8 +138,7 @@ impl CacheConfig {
             return fail(reason);
         }
         check_ttl("the default TTL", self.ttl)?;
-        let waits =
-            [("timeout", self.timeout), ("read budget", self.read_budget), ("load timeout", self.load_timeout)];
+        let waits = [("timeout", self.timeout), ("read budget", self.read_budget), ("load timeout", self.load_timeout)];
         if let Some((name, _)) = waits.iter().find(|(_, wait)| wait.is_zero()) {
             return fail(format!("the {name} is 0; give it at least 1 ms"));
         }

@@ -69,7 +69,7 @@ counters! {
     joined,
     /// Reads no tier could serve.
     misses,
-    /// Reads that asked the database without asking Redis, because Redis was down.
+    /// Reads that asked the database because Redis was down or did not answer.
     bypassed,
     /// Rows the database was asked for, one by one or in batches.
     loads,
