@@ -102,6 +102,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// One statement.
     pub async fn exists<Q>(&self, id: &Q) -> Result<bool>
     where
+        T::Key: Borrow<Q>,
         Q: KeyRef<Owned = T::Key> + ?Sized,
     {
         self.cache()?;
