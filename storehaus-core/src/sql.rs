@@ -34,7 +34,7 @@ impl Sql {
 
 impl From<SqlStr> for Sql {
     fn from(text: SqlStr) -> Self {
-        Self { text, reusable: false }
+        Self { text, reusable: true }
     }
 }
 
