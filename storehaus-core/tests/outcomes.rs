@@ -3,6 +3,7 @@
 
 mod shim;
 
+use futures_util::StreamExt as _;
 use storehaus_core::backend::Backend;
 use storehaus_core::model::Persist;
 use storehaus_core::{StoreHaus, StorehausError};
@@ -137,6 +138,17 @@ async fn a_transaction_that_sqlite_ends_by_itself_leaves_the_connection_usable()
     let error = store.update_many(vec![(1, plain(1, "end")), (2, plain(2, "x"))]).await.unwrap_err();
     assert!(error.to_string().contains("ended by a trigger"), "{error}");
     store.update_many(vec![(1, plain(1, "x")), (2, plain(2, "y"))]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_ends_after_an_error() {
+    let schema = [
+        "CREATE TABLE out_plain (id INTEGER PRIMARY KEY, name TEXT NOT NULL)",
+        "INSERT INTO out_plain VALUES (1, 'a'), (2, x'00'), (3, 'c')",
+    ];
+    let haus = shim::sqlite(&schema).await;
+    let rows: Vec<_> = haus.store::<Plain>().stream().collect().await;
+    assert!(matches!(&*rows, [Ok(_), Err(StorehausError::SchemaMismatch(_))]), "{rows:?}");
 }
 
 #[tokio::test]
