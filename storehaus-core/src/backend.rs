@@ -8,7 +8,7 @@ use std::future::Future;
 use futures_core::stream::BoxStream;
 use sqlx::database::HasStatementCache;
 use sqlx::query::Query;
-use sqlx::{Database, IntoArguments, Pool, SqlStr};
+use sqlx::{Connection, Database, IntoArguments, Pool, SqlStr};
 
 use crate::sql::Sql;
 
@@ -115,7 +115,8 @@ macro_rules! backend {
                 sql: impl Into<Sql> + Send,
                 args: Self::Arguments,
             ) -> Result<u64, sqlx::Error> {
-                Ok(query(sql.into(), args).execute(conn).await?.rows_affected())
+                let done = query(sql.into(), args).execute(&mut *conn).await;
+                Ok(fresh(conn, done).await?.rows_affected())
             }
 
             async fn run(conn: &mut Self::Connection, sql: SqlStr) -> Result<(), sqlx::Error> {
@@ -127,7 +128,9 @@ macro_rules! backend {
                 sql: impl Into<Sql> + Send,
                 args: Self::Arguments,
             ) -> Result<Option<Self::Row>, sqlx::Error> {
-                query(sql.into(), args).fetch_optional(conn).await
+                // To its end: on SQLite sqlx' own `fetch_optional` stops at the row, and drops the error of a COMMIT that
+                // fails afterwards (a deferred constraint, a full disk).
+                Ok(Self::fetch_all(conn, sql, args).await?.into_iter().next())
             }
 
             async fn fetch_all(
@@ -135,7 +138,8 @@ macro_rules! backend {
                 sql: impl Into<Sql> + Send,
                 args: Self::Arguments,
             ) -> Result<Vec<Self::Row>, sqlx::Error> {
-                query(sql.into(), args).fetch_all(conn).await
+                let rows = query(sql.into(), args).fetch_all(&mut *conn).await;
+                fresh(conn, rows).await
             }
 
             fn count(row: &Self::Row) -> Result<u64, sqlx::Error> {
@@ -162,6 +166,33 @@ where
     sqlx::query_with(sql.text, args).persistent(sql.reusable)
 }
 
+/// Forgets the prepared statements of a connection where a table was altered under one of them: Postgres would refuse
+/// it until the connection is closed.
+async fn fresh<C: Connection, R>(conn: &mut C, result: Result<R, sqlx::Error>) -> Result<R, sqlx::Error>
+where
+    C::Database: HasStatementCache,
+{
+    if let Err(sqlx::Error::Database(error)) = &result
+        && is_stale_plan(error.message())
+    {
+        conn.clear_cached_statements().await?;
+    }
+    result
+}
+
+/// Whether an error says that a prepared statement's columns have other types now.
+pub(crate) fn is_stale_plan(message: &str) -> bool {
+    message == "cached plan must not change result type"
+}
+
+/// Refuses the URL of another database, which sqlx would read as one of its own.
+fn of_scheme(url: &str, schemes: &[&str]) -> Result<(), sqlx::Error> {
+    if schemes.iter().any(|scheme| url.starts_with(scheme)) {
+        return Ok(());
+    }
+    Err(sqlx::Error::Configuration(format!("the URL does not start with {}", schemes.join(" or ")).into()))
+}
+
 #[cfg(feature = "postgres")]
 backend!(Postgres, postgres, 65_535, "BEGIN");
 
@@ -180,6 +211,7 @@ mod postgres {
     const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 
     pub(super) async fn open(url: &str) -> Result<PgPool, sqlx::Error> {
+        super::of_scheme(url, &["postgres://", "postgresql://"])?;
         PgPoolOptions::new()
             .max_connections(16)
             .acquire_timeout(Duration::from_secs(2))
@@ -202,12 +234,14 @@ mod sqlite {
     use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
 
     pub(super) async fn open(url: &str) -> Result<SqlitePool, sqlx::Error> {
+        super::of_scheme(url, &["sqlite:"])?;
         let options = SqliteConnectOptions::from_str(url)?
             .busy_timeout(Duration::from_secs(5))
             .foreign_keys(true)
             .journal_mode(SqliteJournalMode::Wal);
-        // Every connection to an in-memory database is a database of its own.
-        let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+        // Every connection to an in-memory database, or to one without a name, is a database of its own.
+        let is_unnamed = options.get_filename().as_os_str().is_empty();
+        let in_memory = url.contains(":memory:") || url.contains("mode=memory") || is_unnamed;
         let pool = SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(5));
         let pool = if in_memory {
             pool.max_connections(1).idle_timeout(None).max_lifetime(None)

@@ -5,6 +5,7 @@ use std::fmt;
 use storehaus_cache::CacheError;
 use thiserror::Error;
 
+use crate::backend;
 use crate::model::Model;
 use crate::schema::{Difference, SchemaError};
 
@@ -34,7 +35,7 @@ pub enum StorehausError {
     /// The store has no cache manager.
     #[error("the store of {0} has no cache manager; give it CacheParams when it is made")]
     CacheDisabled(&'static str),
-    /// A unique constraint refused the row. Nothing was changed.
+    /// A unique or exclusion constraint refused the row. Nothing was changed.
     #[error("{0}")]
     Conflict(Box<Failed>),
     /// The database failed in a way that has no name here.
@@ -55,7 +56,7 @@ pub enum StorehausError {
     /// The connection was lost after the change was sent: it may have been applied or not. Caches were invalidated.
     #[error("{0}")]
     OutcomeUnknown(Box<Failed>),
-    /// Table and struct differ.
+    /// Table and struct differ. The change may have been applied: what did not fit may be the row that came back.
     #[error("{0}")]
     SchemaMismatch(Box<Failed>),
     /// The database gave up the transaction because of a concurrent one. Nothing was changed; try again.
@@ -104,7 +105,7 @@ impl StorehausError {
 
     /// Whether it is certain that the database was not changed.
     pub fn is_unchanged(&self) -> bool {
-        !matches!(self, Self::Cache(_) | Self::Database(_) | Self::OutcomeUnknown(_))
+        !matches!(self, Self::Cache(_) | Self::Database(_) | Self::OutcomeUnknown(_) | Self::SchemaMismatch(_))
     }
 
     pub(crate) fn at_row(mut self, row: usize) -> Self {
@@ -236,8 +237,8 @@ impl Context {
         match error {
             sqlx::Error::Database(error) => self.database(&**error),
             sqlx::Error::PoolTimedOut => StorehausError::Timeout(self.failed(
-                "no connection became free within the acquire timeout; raise the pool's size or look for \
-                             a connection that is held too long",
+                "no connection became free or could be made within the acquire timeout; see whether the database is \
+                 up, raise the pool's size, or look for a connection that is held too long",
             )),
             sqlx::Error::PoolClosed => StorehausError::Unavailable(self.failed("the connection pool is closed")),
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
@@ -297,6 +298,14 @@ impl Context {
             }
             "3091" | "3089" => StorehausError::InvalidInput(failed("a column does not take this type".into())),
             // Codes of five characters are SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
+            "0A000" if backend::is_stale_plan(message) => StorehausError::Serialization(failed(
+                "the table was altered after the statement was prepared; it is prepared anew now".into(),
+            )),
+            // A foreign key with ON DELETE RESTRICT, from PostgreSQL 18 on.
+            "23001" => StorehausError::ForeignKey(failed(
+                "a foreign key has no row to point at, or a row still points here".into(),
+            )),
+            "23P01" => StorehausError::Conflict(failed("another row excludes this one".into())),
             "40001" | "40P01" => StorehausError::Serialization(failed(message.to_owned())),
             "57014" | "55P03" | "25P03" | "25P04" => StorehausError::Timeout(failed(message.to_owned())),
             "42P01" | "42703" | "42804" | "42883" | "42P10" | "3F000" | "42704" => {
@@ -305,6 +314,10 @@ impl Context {
             // The texts of class 22 quote the value.
             code if code.len() == 5 && code.starts_with("22") => {
                 StorehausError::InvalidInput(failed(format!("{} ({code})", data_exception(code))))
+            }
+            // A proxy that lost its server says so by a code of this class.
+            code if code.len() == 5 && code.starts_with("08") && self.phase == Phase::Write => {
+                StorehausError::OutcomeUnknown(failed(message.to_owned()))
             }
             code if code.len() == 5 && ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => {
                 StorehausError::Unavailable(failed(message.to_owned()))

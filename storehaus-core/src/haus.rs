@@ -196,7 +196,13 @@ impl<DB: Backend> Builder<DB> {
         };
         let pool = match self.database {
             Some(Database::Pool(pool)) => pool,
-            Some(Database::Url(url)) => DB::open(&url).await.map_err(|error| context.error(&error))?,
+            Some(Database::Url(url)) => DB::open(&url).await.map_err(|error| match error {
+                // Nothing else holds a connection of a new pool.
+                sqlx::Error::PoolTimedOut => {
+                    StorehausError::Unavailable(context.failed("the database accepted no connection in time"))
+                }
+                error => context.error(&error),
+            })?,
             None => {
                 return Err(StorehausError::InvalidInput(
                     context.failed("no database was named; call url(…) or database(pool) on the builder"),

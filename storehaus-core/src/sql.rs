@@ -34,7 +34,7 @@ impl Sql {
 
 impl From<SqlStr> for Sql {
     fn from(text: SqlStr) -> Self {
-        Self { text, reusable: false }
+        Self { text, reusable: true }
     }
 }
 
@@ -78,12 +78,19 @@ pub(crate) enum Insert {
     Upsert,
 }
 
+impl Insert {
+    /// Lets a table be named `excluded`, as the row is that an upsert proposes.
+    fn alias(self) -> &'static str {
+        if self == Self::Upsert { " AS t" } else { "" }
+    }
+}
+
 impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
     const DEF: TableDef = T::TABLE;
 
     pub(crate) fn new() -> Self {
         let table = table_name(&Self::DEF, DB::DIALECT);
-        let columns = list(Self::DEF.columns.iter().map(|column| quote(column.name)));
+        let columns = list((0..Self::DEF.columns.len()).map(Self::name));
         let key = Self::DEF.key;
         let by_key = list_with(" AND ", key.iter().enumerate().map(|(n, at)| Self::equals(*at, n + 1)));
         let order = list(key.iter().map(|at| Self::name(*at)));
@@ -163,6 +170,10 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
     }
 
     pub(crate) fn insert_many(&self, insert: Insert, rows: usize) -> Sql {
+        let bound = Self::inserted(insert);
+        if bound.is_empty() {
+            return self.insert_defaults(rows);
+        }
         if let Some(batch) = &self.batch {
             return match insert {
                 Insert::Auto => batch.insert_auto.clone(),
@@ -170,12 +181,27 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
                 Insert::Upsert => batch.upsert.clone(),
             };
         }
-        let bound = Self::inserted(insert);
         let names = list(bound.iter().map(|at| Self::name(*at)));
-        let mut text = format!("INSERT INTO {} ({names}) VALUES {}", self.table, values(rows, bound.len()));
+        let mut text =
+            format!("INSERT INTO {}{} ({names}) VALUES {}", self.table, insert.alias(), values(rows, bound.len()));
         Self::on_conflict(&mut text, insert);
         push(&mut text, format_args!(" RETURNING {}", self.columns));
         Sql::once(text)
+    }
+
+    /// Rows of which nothing is given: the database makes the key, and there is nothing else.
+    fn insert_defaults(&self, rows: usize) -> Sql {
+        let (table, columns) = (&self.table, &self.columns);
+        match DB::DIALECT {
+            Dialect::Postgres => {
+                Sql::kept(format!("INSERT INTO {table} SELECT FROM generate_series(1, {rows}) RETURNING {columns}"))
+            }
+            Dialect::Sqlite => {
+                let nulls = list((0..rows).map(|_| "(NULL)".to_owned()));
+                let key = Self::name(Self::DEF.key[0]);
+                Sql::once(format!("INSERT INTO {table} ({key}) VALUES {nulls} RETURNING {columns}"))
+            }
+        }
     }
 
     pub(crate) fn update_many(&self, rows: usize) -> Sql {
@@ -185,11 +211,11 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
         let bound = Self::key_and_updated();
         let names = list((0..bound.len()).map(|n| format!("c{n}")));
         Sql::once(format!(
-            "WITH v({names}) AS (VALUES {}) UPDATE {} SET {} FROM v WHERE {} RETURNING {}",
+            "WITH v({names}) AS (VALUES {}) UPDATE {} AS t SET {} FROM v WHERE {} RETURNING {}",
             values(rows, bound.len()),
             self.table,
             Self::set_from_v(&bound),
-            Self::key_equals_v(&bound, &self.table),
+            Self::key_equals_v(&bound),
             self.columns,
         ))
     }
@@ -201,7 +227,8 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
             let names = list(bound.iter().map(|at| Self::name(*at)));
             let values = list(bound.iter().enumerate().map(|(n, at)| Self::from_v(n, *at)));
             let mut text = format!(
-                "INSERT INTO {table} ({names}) SELECT {values} FROM {} ORDER BY v.n",
+                "INSERT INTO {table}{} ({names}) SELECT {values} FROM {} ORDER BY v.n",
+                insert.alias(),
                 Self::unnest(&bound, "WITH ORDINALITY AS v", ", n"),
             );
             Self::on_conflict(&mut text, insert);
@@ -228,8 +255,8 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
                 "UPDATE {table} AS t SET {} FROM {} WHERE {} RETURNING {}",
                 Self::set_from_v(&bound),
                 Self::unnest(&bound, "AS v", ""),
-                Self::key_equals_v(&bound, "t"),
-                list(Self::DEF.columns.iter().map(|column| format!("t.{}", quote(column.name)))),
+                Self::key_equals_v(&bound),
+                list((0..Self::DEF.columns.len()).map(|at| format!("t.{}", Self::name(at)))),
             )),
         }
     }
@@ -263,11 +290,11 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
         )
     }
 
-    fn key_equals_v(bound: &[usize], table: &str) -> String {
+    fn key_equals_v(bound: &[usize]) -> String {
         let key = &bound[..Self::DEF.key.len()];
         list_with(
             " AND ",
-            key.iter().enumerate().map(|(n, at)| format!("{table}.{} = {}", Self::name(*at), Self::v_value(n, *at))),
+            key.iter().enumerate().map(|(n, at)| format!("t.{} = {}", Self::name(*at), Self::v_value(n, *at))),
         )
     }
 
@@ -285,7 +312,7 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
         } else {
             let names = list(bound.iter().map(|at| Self::name(*at)));
             let values = list(bound.iter().enumerate().map(|(n, at)| Self::placeholder(n + 1, *at)));
-            format!("INSERT INTO {table} ({names}) VALUES ({values})")
+            format!("INSERT INTO {table}{} ({names}) VALUES ({values})", insert.alias())
         };
         Self::on_conflict(&mut text, insert);
         push(&mut text, format_args!(" RETURNING {columns}"));
@@ -322,8 +349,13 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
         }
     }
 
+    /// A column. SQLite reads a column in double quotes that a table does not have as text, so it gets backticks there.
     fn name(at: usize) -> String {
-        quote(Self::DEF.columns[at].name)
+        let name = Self::DEF.columns[at].name;
+        match DB::DIALECT {
+            Dialect::Postgres => quote(name),
+            Dialect::Sqlite => format!("`{}`", name.replace('`', "``")),
+        }
     }
 
     fn types(at: usize) -> SqlType {

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 
 use chrono::Utc;
-use sqlx::{Connection as _, Transaction};
+use sqlx::{Connection as _, SqlStr, Transaction};
 
 use super::write::is_assigned;
 use super::{GenericStore, statement};
-use crate::backend::Backend;
+use crate::backend::{Backend, Dialect};
 use crate::error::{Context, Result, StorehausError};
 use crate::model::Persist;
 use crate::sql::{Insert, Statements};
@@ -77,12 +77,12 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
                 Ok(updated) => updated,
                 Err(error) => {
                     let error = before.error(&error);
-                    roll_back(tx, &before).await?;
+                    roll_back(tx).await.map_err(|_| error.clone())?;
                     return Err(located(&mut *conn, error, &Updating { rows: &rows, sql: &table.sql }).await);
                 }
             };
             if let Some(missing) = updated.iter().position(Option::is_none) {
-                roll_back(tx, &before).await?;
+                roll_back(tx).await.map_err(|error| before.error(&error))?;
                 return Err(StorehausError::NotFound(context.failed("no row has this key")).at_row(missing));
             }
             tx.commit().await.map_err(|error| context.error(&error))?;
@@ -112,10 +112,17 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
             let mut conn = table.pool.acquire().await.map_err(|error| before.error(&error))?;
             let deleted = if statement::statements::<T, DB>(keys.len(), T::TABLE.key.len()) > 1 {
                 let mut tx = conn.begin_with(DB::BEGIN).await.map_err(|error| before.error(&error))?;
-                let deleted =
-                    statement::delete_many(&mut *tx, &table.sql, &keys).await.map_err(|error| before.error(&error))?;
-                tx.commit().await.map_err(|error| context.error(&error))?;
-                deleted
+                match statement::delete_many(&mut *tx, &table.sql, &keys).await {
+                    Ok(deleted) => {
+                        tx.commit().await.map_err(|error| context.error(&error))?;
+                        deleted
+                    }
+                    Err(error) => {
+                        let error = before.error(&error);
+                        roll_back(tx).await.map_err(|_| error.clone())?;
+                        return Err(error);
+                    }
+                }
             } else {
                 statement::delete_many(&mut *conn, &table.sql, &keys).await.map_err(|error| context.error(&error))?
             };
@@ -148,7 +155,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
                     }
                     Err(error) => {
                         let error = before.error(&error);
-                        roll_back(tx, &before).await?;
+                        roll_back(tx).await.map_err(|_| error.clone())?;
                         Err(error)
                     }
                 }
@@ -235,8 +242,7 @@ impl<T> Split<T> {
                 None => keyed.next(),
             })
             .collect();
-        // A trigger or rule that swallows a row leaves fewer than were sent.
-        if rows.len() == n { Ok(rows) } else { Err(sqlx::Error::RowNotFound) }
+        if rows.len() == n { Ok(rows) } else { Err(statement::not_returned::<T>()) }
     }
 }
 
@@ -279,7 +285,7 @@ impl<T: Persist<DB>, DB: Backend> Attempt<DB> for Updating<'_, T, DB> {
 
 /// The error with the place of the row it is about: the first without which the batch would pass, found by binary search
 /// over its prefixes, each tried inside a transaction that is rolled back. Without one when the failure is not about a
-/// row, or when the search itself fails.
+/// row, when it shows at COMMIT only, when a trial fails otherwise, or when the search itself fails.
 async fn located<DB: Backend>(
     conn: &mut DB::Connection,
     error: StorehausError,
@@ -290,8 +296,9 @@ async fn located<DB: Backend>(
     if !about_a_row {
         return error;
     }
-    match first_to_fail(conn, batch).await {
-        Ok(row) => error.at_row(row),
+    match first_to_fail(conn, &error, batch).await {
+        Ok(Some(row)) => error.at_row(row),
+        Ok(None) => error,
         Err(search) => {
             tracing::debug!(%search, "the row that failed was not found");
             error
@@ -299,25 +306,44 @@ async fn located<DB: Backend>(
     }
 }
 
-async fn first_to_fail<DB: Backend>(conn: &mut DB::Connection, batch: &impl Attempt<DB>) -> Result<usize, sqlx::Error> {
+async fn first_to_fail<DB: Backend>(
+    conn: &mut DB::Connection,
+    error: &StorehausError,
+    batch: &impl Attempt<DB>,
+) -> Result<Option<usize>, sqlx::Error> {
+    let context = Context::read("", "");
     // Invariant: the first `passes` rows pass, the first `fails` rows fail.
     let (mut passes, mut fails) = (0, batch.rows());
-    while fails - passes > 1 {
-        let middle = passes + (fails - passes) / 2;
+    let mut next = fails;
+    loop {
         let mut tx = conn.begin_with(DB::BEGIN).await?;
-        let passed = batch.attempt(&mut *tx, middle).await.is_ok();
-        tx.rollback().await?;
-        if passed {
-            passes = middle;
-        } else {
-            fails = middle;
+        let tried = batch.attempt(&mut *tx, next).await.map_err(|error| context.error(&error));
+        roll_back(tx).await?;
+        match tried {
+            Ok(()) if next == batch.rows() => return Ok(None),
+            Ok(()) => passes = next,
+            Err(other) if !is_same(&other, error) => return Ok(None),
+            Err(_) => fails = next,
         }
+        if fails - passes <= 1 {
+            return Ok(Some(passes));
+        }
+        next = passes + (fails - passes) / 2;
     }
-    Ok(passes)
 }
 
-async fn roll_back<DB: Backend>(tx: Transaction<'_, DB>, context: &Context) -> Result<()> {
-    tx.rollback().await.map_err(|error| context.error(&error))
+fn is_same(left: &StorehausError, right: &StorehausError) -> bool {
+    std::mem::discriminant(left) == std::mem::discriminant(right) && left.constraint() == right.constraint()
+}
+
+/// SQLite ends a transaction by itself for some errors (a full disk, a trigger's `RAISE(ROLLBACK)`). sqlx goes on
+/// counting it, and the connection would never begin another; so it is given one to end where that happened.
+async fn roll_back<DB: Backend>(mut tx: Transaction<'_, DB>) -> Result<(), sqlx::Error> {
+    if DB::DIALECT == Dialect::Sqlite {
+        // Refused where the transaction is still open.
+        DB::run(&mut *tx, SqlStr::from_static("BEGIN")).await.ok();
+    }
+    tx.rollback().await
 }
 
 fn refuse_twice<K: std::hash::Hash + Eq>(context: &Context, keys: &[K]) -> Result<()> {

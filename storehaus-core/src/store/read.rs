@@ -102,6 +102,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// One statement.
     pub async fn exists<Q>(&self, id: &Q) -> Result<bool>
     where
+        T::Key: Borrow<Q>,
         Q: KeyRef<Owned = T::Key> + ?Sized,
     {
         self.cache()?;
@@ -159,6 +160,11 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         let refused = self.cache().err();
         let rows = DB::fetch(&self.inner.table.pool, self.inner.table.sql.select_all.clone(), DB::Arguments::default());
         let rows = rows.map(move |row| row.and_then(|row| T::from_row(&row)).map_err(|error| context.error(&error)));
+        let rows = rows.scan(false, |failed, row| {
+            let next = (!*failed).then_some(row);
+            *failed |= next.as_ref().is_some_and(Result::is_err);
+            std::future::ready(next)
+        });
         match refused {
             None => rows.boxed(),
             Some(error) => futures_util::stream::iter([Err(error)]).boxed(),

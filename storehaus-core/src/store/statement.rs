@@ -167,7 +167,14 @@ fn unbound<T: Model>(column: usize, error: &BindError) -> sqlx::Error {
 }
 
 fn returned<T: Persist<DB>, DB: Backend>(row: Option<DB::Row>) -> Result<T, sqlx::Error> {
-    T::from_row(&row.ok_or(sqlx::Error::RowNotFound)?)
+    T::from_row(&row.ok_or_else(|| not_returned::<T>())?)
+}
+
+/// The error when the database took rows without an error and did not return them: a trigger or rule dropped them,
+/// wrote them elsewhere, or changed their keys.
+pub(super) fn not_returned<T: Model>() -> sqlx::Error {
+    let table = T::TABLE.name;
+    sqlx::Error::Decode(format!("{table} did not return each row it took; look at its triggers and rules").into())
 }
 
 /// Puts what the database returned into the order of what was sent, by key.

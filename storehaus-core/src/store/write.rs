@@ -1,5 +1,6 @@
 //! Writes of one row.
 
+use std::borrow::Borrow;
 use std::panic::AssertUnwindSafe;
 
 use chrono::Utc;
@@ -63,6 +64,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// One statement and, with Redis, one awaited command.
     pub async fn update<Q>(&self, id: &Q, mut row: T) -> Result<T>
     where
+        T::Key: Borrow<Q>,
         Q: KeyRef<Owned = T::Key> + ?Sized,
     {
         let context = Context::write(T::TABLE.name, "update");
@@ -95,6 +97,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// One statement and, with Redis, one awaited command.
     pub async fn delete<Q>(&self, id: &Q) -> Result<bool>
     where
+        T::Key: Borrow<Q>,
         Q: KeyRef<Owned = T::Key> + ?Sized,
     {
         let context = Context::write(T::TABLE.name, "delete");
