@@ -52,6 +52,10 @@ impl Subscriber for Statements {
         let mut text = Text::default();
         event.record(&mut text);
         let statement = if text.statement.trim().is_empty() { text.summary } else { text.statement };
+        // What a new connection of SQLite begins with.
+        if statement.starts_with("PRAGMA") {
+            return;
+        }
         let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get_or_insert_default().entry(world.to_owned()).or_default().push(statement.trim().to_owned());
     }
