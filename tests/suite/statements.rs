@@ -53,7 +53,7 @@ impl Subscriber for Statements {
         event.record(&mut text);
         let statement = if text.statement.trim().is_empty() { text.summary } else { text.statement };
         // What a new connection of SQLite begins with.
-        if statement.starts_with("PRAGMA") {
+        if statement.trim_start().starts_with("PRAGMA") {
             return;
         }
         let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -165,15 +165,17 @@ where
 }
 
 fn config(tiers: Tiers, name: &str) -> Option<CacheConfig> {
-    let config = match tiers {
-        Tiers::None => return None,
-        Tiers::InProcess => CacheConfig::in_process(60, name),
-        Tiers::Redis => CacheConfig::new(redis_url(), 60, name).with_pool_size(1),
-        Tiers::Both => {
-            CacheConfig::new(redis_url(), 60, name).with_pool_size(1).with_l1(L1::Bounded(Duration::from_secs(60)))
-        }
-    };
-    Some(config)
+    match tiers {
+        Tiers::None => None,
+        Tiers::InProcess => Some(CacheConfig::in_process(60, name)),
+        Tiers::Redis => Some(patient(&redis_url(), name)),
+        Tiers::Both => Some(patient(&redis_url(), name).with_l1(L1::Bounded(PATIENCE))),
+    }
+}
+
+/// Redis, and no read that gives up because the machine has too much to do.
+pub(crate) fn patient(url: &str, prefix: &str) -> CacheConfig {
+    CacheConfig::new(url, 60, prefix).with_pool_size(1).with_read_budget(PATIENCE).with_timeout(PATIENCE)
 }
 
 fn assemble<DB: TestDb>(pool: Pool<DB>, config: Option<CacheConfig>) -> StoreHaus<DB> {
