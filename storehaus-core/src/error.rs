@@ -55,7 +55,8 @@ pub enum StorehausError {
     /// The connection was lost after the change was sent: it may have been applied or not. Caches were invalidated.
     #[error("{0}")]
     OutcomeUnknown(Box<Failed>),
-    /// Table and struct differ.
+    /// Table and struct differ. A write may have been applied all the same, where its result could not be read; caches
+    /// were invalidated.
     #[error("{0}")]
     SchemaMismatch(Box<Failed>),
     /// The database gave up the transaction because of a concurrent one. Nothing was changed; try again.
@@ -104,7 +105,7 @@ impl StorehausError {
 
     /// Whether it is certain that the database was not changed.
     pub fn is_unchanged(&self) -> bool {
-        !matches!(self, Self::Cache(_) | Self::Database(_) | Self::OutcomeUnknown(_))
+        !matches!(self, Self::Cache(_) | Self::Database(_) | Self::OutcomeUnknown(_) | Self::SchemaMismatch(_))
     }
 
     pub(crate) fn at_row(mut self, row: usize) -> Self {

@@ -158,7 +158,8 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         let context = Context::read(T::TABLE.name, "stream");
         let refused = self.cache().err();
         let rows = DB::fetch(&self.inner.table.pool, self.inner.table.sql.select_all.clone(), DB::Arguments::default());
-        let rows = rows.map(move |row| row.and_then(|row| T::from_row(&row)).map_err(|error| context.error(&error)));
+        let rows =
+            rows.map(move |row| row.and_then(|row| statement::read_row(&row)).map_err(|error| context.error(&error)));
         match refused {
             None => rows.boxed(),
             Some(error) => futures_util::stream::iter([Err(error)]).boxed(),
