@@ -35,7 +35,7 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
             .collect();
         let inner = &self.inner;
         let rows = if inner.local.is_some() {
-            inner.many_behind_local(unique).await?
+            Box::pin(inner.many_behind_local(unique)).await?
         } else if inner.remote.is_some() {
             let reader = Arc::clone(inner);
             let read = async move { reader.read_many(&unique).await };

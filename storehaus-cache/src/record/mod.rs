@@ -287,7 +287,8 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
 
     async fn in_time<T>(&self, load: impl Future<Output = Result<T, Ld::Error>>) -> Result<T, Ld::Error> {
         let limit = self.manager.config().load_timeout;
-        match tokio::time::timeout(limit, load).await {
+        // On the heap: the database's futures are deeply nested, and their types would be part of every caller's.
+        match tokio::time::timeout(limit, Box::pin(load)).await {
             Ok(result) => result,
             Err(_) => Err(self.loader.aborted(Aborted::TimedOut(limit))),
         }
