@@ -248,9 +248,9 @@ suite! {
             world.settle().await;
         }
         let changed = Cell { value: None, ..cell };
-        assert_eq!(cells.update_many(vec![(key.clone(), changed.clone())]).await.unwrap(), [changed.clone()]);
+        assert_eq!(cells.update_many(vec![(key.clone(), changed.clone())]).await.unwrap(), std::slice::from_ref(&changed));
         assert_eq!(cells.get_many(&[key.clone(), key.clone()]).await.unwrap(), [Some(changed.clone()), Some(changed)]);
-        assert_eq!(cells.delete_many(&[key.clone()]).await.unwrap(), 1);
+        assert_eq!(cells.delete_many(std::slice::from_ref(&key)).await.unwrap(), 1);
         assert_eq!(cells.get_by_id(&key).await.unwrap(), None);
     }
 }
