@@ -56,7 +56,8 @@ pub enum StorehausError {
     /// The connection was lost after the change was sent: it may have been applied or not. Caches were invalidated.
     #[error("{0}")]
     OutcomeUnknown(Box<Failed>),
-    /// Table and struct differ. The change may have been applied: what did not fit may be the row that came back.
+    /// Table and struct differ. A write may have been applied all the same, where its result could not be read; caches
+    /// were invalidated.
     #[error("{0}")]
     SchemaMismatch(Box<Failed>),
     /// The database gave up the transaction because of a concurrent one. Nothing was changed; try again.

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+
 use tokio::time::Instant;
 
 use super::shared::Seen;
@@ -37,7 +39,7 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
             .collect();
         let inner = &self.inner;
         let rows = if inner.local.is_some() {
-            inner.many_behind_local(unique).await?
+            inner.many_behind_local(unique).boxed().await?
         } else if inner.remote.is_some() {
             let reader = Arc::clone(inner);
             let read = async move { reader.read_many(&unique).await };

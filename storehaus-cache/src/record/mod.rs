@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use crate::codec::Cacheable;
 use crate::codec::header::{Millis, Token};
 use crate::config::{CacheParams, L1, check_ttl};
@@ -218,10 +220,10 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
                 tokio::task::consume_budget().await;
                 return Ok(row);
             }
-            return inner.get_behind_local(&local.tier, id.to_key()).await;
+            return inner.get_behind_local(&local.tier, id.to_key()).boxed().await;
         }
         if let Some(remote) = &inner.remote {
-            return inner.read_shared(remote, &id.to_key()).await.map(|loaded| loaded.row);
+            return inner.read_shared(remote, &id.to_key()).boxed().await.map(|loaded| loaded.row);
         }
         inner.load(&id.to_key()).await.map(|loaded| loaded.row)
     }
@@ -318,9 +320,10 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         Loaded { row, keep }
     }
 
-    async fn in_time<T>(&self, load: impl Future<Output = Result<T, Ld::Error>>) -> Result<T, Ld::Error> {
+    async fn in_time<T>(&self, load: impl Future<Output = Result<T, Ld::Error>> + Send) -> Result<T, Ld::Error> {
         let limit = self.manager.config().load_timeout;
-        match tokio::time::timeout(limit, load).await {
+        // Boxed: the database's futures are nested so deeply that callers' types would reach the compiler's depth limit.
+        match tokio::time::timeout(limit, load.boxed()).await {
             Ok(result) => result,
             Err(_) => Err(self.loader.aborted(Aborted::TimedOut(limit))),
         }

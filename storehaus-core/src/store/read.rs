@@ -36,7 +36,9 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     {
         match self.cache()? {
             Some(cache) => Ok(cache.get(id).await?.map(Arc::unwrap_or_clone)),
-            None => self.inner.table.load(&id.to_key()).await,
+            // On the heap, here and below: sqlx's futures are nested so deeply that a caller's type nears the depth
+            // limit of the compiler.
+            None => Box::pin(self.inner.table.load(&id.to_key())).await,
         }
     }
 
@@ -51,7 +53,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     {
         match self.cache()? {
             Some(cache) => cache.get(id).await,
-            None => Ok(self.inner.table.load(&id.to_key()).await?.map(Arc::new)),
+            None => Ok(Box::pin(self.inner.table.load(&id.to_key())).await?.map(Arc::new)),
         }
     }
 
@@ -87,7 +89,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
                 Ok(rows.into_iter().map(|row| row.map(Arc::unwrap_or_clone)).collect())
             }
             None => {
-                let rows: HashMap<_, _> = self.inner.table.load_many(ids).await?.into_iter().collect();
+                let rows: HashMap<_, _> = Box::pin(self.inner.table.load_many(ids)).await?.into_iter().collect();
                 Ok(ids.iter().map(|id| rows.get(id).cloned()).collect())
             }
         }
@@ -159,7 +161,8 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         let context = Context::read(T::TABLE.name, "stream");
         let refused = self.cache().err();
         let rows = DB::fetch(&self.inner.table.pool, self.inner.table.sql.select_all.clone(), DB::Arguments::default());
-        let rows = rows.map(move |row| row.and_then(|row| T::from_row(&row)).map_err(|error| context.error(&error)));
+        let rows =
+            rows.map(move |row| row.and_then(|row| statement::read_row(&row)).map_err(|error| context.error(&error)));
         let rows = rows.scan(false, |failed, row| {
             let next = (!*failed).then_some(row);
             *failed |= next.as_ref().is_some_and(Result::is_err);

@@ -16,7 +16,7 @@ pub(super) async fn select_one<T: Persist<DB>, DB: Backend>(
     key: &T::Key,
 ) -> Result<Option<T>, sqlx::Error> {
     let row = DB::fetch_optional(conn, sql.select_one.clone(), key_args::<T, DB>(key)?).await?;
-    row.as_ref().map(T::from_row).transpose()
+    row.as_ref().map(read_row).transpose()
 }
 
 /// The rows that exist, in any order.
@@ -29,7 +29,7 @@ pub(super) async fn select_many<T: Persist<DB>, DB: Backend>(
     for keys in keys.chunks(Statements::<T, DB>::rows_per_statement(T::TABLE.key.len())) {
         let found = DB::fetch_all(conn, sql.select_many(keys.len()), keys_args::<T, DB>(keys)?).await?;
         for row in &found {
-            rows.push(T::from_row(row)?);
+            rows.push(read_row(row)?);
         }
     }
     Ok(rows)
@@ -70,7 +70,7 @@ pub(super) async fn update<T: Persist<DB>, DB: Backend>(
     bind(row, &Statements::<T, DB>::updated(), &mut args)?;
     T::bind_key(&row.key(), &mut args).map_err(sqlx::Error::Encode)?;
     let row = DB::fetch_optional(conn, sql.update.clone(), args).await?;
-    row.as_ref().map(T::from_row).transpose()
+    row.as_ref().map(read_row).transpose()
 }
 
 /// Inserts rows in their order; the rows as the database has them, in that order.
@@ -117,6 +117,17 @@ pub(super) fn statements<T: Persist<DB>, DB: Backend>(rows: usize, columns: usiz
     rows.div_ceil(Statements::<T, DB>::rows_per_statement(columns))
 }
 
+/// Reads a row. An error names the column, of which the driver knows the place alone.
+pub(super) fn read_row<T: Persist<DB>, DB: Backend>(row: &DB::Row) -> Result<T, sqlx::Error> {
+    T::from_row(row).map_err(|error| match error {
+        sqlx::Error::ColumnDecode { index, source } => {
+            let column = index.parse().ok().and_then(|at: usize| T::TABLE.columns.get(at));
+            sqlx::Error::ColumnDecode { index: column.map_or(index, |column| column.name.to_owned()), source }
+        }
+        error => error,
+    })
+}
+
 pub(super) fn key_args<T: Persist<DB>, DB: Backend>(key: &T::Key) -> Result<Args<DB>, sqlx::Error> {
     let mut args = Args::<DB>::default();
     T::bind_key(key, &mut args).map_err(sqlx::Error::Encode)?;
@@ -151,7 +162,7 @@ async fn batch<T: Persist<DB>, DB: Backend>(
             Dialect::Sqlite => rows.iter().try_for_each(|row| bind(row, columns, &mut args))?,
         }
         for row in &DB::fetch_all(conn, sql(rows.len()), args).await? {
-            written.push(T::from_row(row)?);
+            written.push(read_row(row)?);
         }
     }
     Ok(written)
@@ -167,7 +178,7 @@ fn unbound<T: Model>(column: usize, error: &BindError) -> sqlx::Error {
 }
 
 fn returned<T: Persist<DB>, DB: Backend>(row: Option<DB::Row>) -> Result<T, sqlx::Error> {
-    T::from_row(&row.ok_or_else(|| not_returned::<T>())?)
+    read_row(&row.ok_or_else(|| not_returned::<T>())?)
 }
 
 /// The error when the database took rows without an error and did not return them: a trigger or rule dropped them,

@@ -1,0 +1,34 @@
+//! The behaviour of stores, on every database and every cache topology.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | [`crud`] | one row: create, read, update, delete, upsert, and what each fails with |
+//! | [`batch`] | many rows: order, repetitions, all or nothing, the row that failed |
+//! | [`keys`] | every kind of key, and every odd text in one |
+//! | [`columns`] | every column type, through the database and through the cache |
+//! | [`reads`] | reads of whole tables, and of what is absent |
+//! | [`options`] | what the options of a store and a manager change |
+//! | [`manual`] | the manual cache API, statistics, health |
+//! | [`cost`] | how many statements and Redis commands each operation takes |
+//! | [`outage`] | Redis away, restarted, silent |
+//! | [`regressions`] | defects that stores of this kind had, each by its name |
+//! | [`schema`] | tables from models, migrations written by hand, drift |
+//!
+//! [`world`] makes the worlds they run in: {SQLite, PostgreSQL} × {no cache, in process, Redis, both}. `cargo xtask test`
+//! brings the servers; without them the tests of SQLite without Redis run, and the others fail.
+
+mod batch;
+mod columns;
+mod cost;
+mod crud;
+mod keys;
+mod manual;
+mod models;
+mod options;
+mod outage;
+mod reads;
+mod regressions;
+mod schema;
+mod server;
+mod statements;
+mod world;
