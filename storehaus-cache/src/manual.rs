@@ -225,11 +225,7 @@ impl<L: L2> CacheManager<L> {
         let full = format!("{global}:{glob}");
         let mut removed = 0;
         if let Some(remote) = self.remote() {
-            let deleted = remote.retrying(|l2| {
-                let full = full.clone();
-                async move { l2.delete_matching(&full).await }
-            });
-            removed = deleted.await.map_err(|error| CacheError::from_l2(operation, "*", &error))?;
+            removed = remote.sweep(&full).await.map_err(|error| CacheError::from_l2(operation, "*", &error))?;
         }
         let mut removed_here = 0;
         for store in self.registry().prefixes() {

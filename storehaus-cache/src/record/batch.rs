@@ -1,10 +1,9 @@
-//! Many keys at once: one `MGET`, one round of leases, one statement, one round of fills.
+//! Many keys at once: per thousand one `MGET`, one round of leases, one statement, one round of fills.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-
 use tokio::time::Instant;
 
 use super::shared::Seen;
@@ -116,9 +115,22 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         }
     }
 
-    /// Reads distinct keys from Redis and, for what it lacks, from the database.
+    /// Reads distinct keys from Redis and, for what it lacks, from the database; in parts, so that no reply is so large
+    /// that others wait behind it past their budget.
     async fn read_many(self: &Arc<Self>, keys: &[Ld::Key]) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
         let Some(remote) = &self.remote else { return self.load_many(keys).await };
+        let mut rows = Vec::with_capacity(keys.len());
+        for part in keys.chunks(PART) {
+            rows.extend(self.read_part(remote, part).await?);
+        }
+        Ok(rows)
+    }
+
+    async fn read_part(
+        self: &Arc<Self>,
+        remote: &Remote<L>,
+        keys: &[Ld::Key],
+    ) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
         let texts: Vec<String> = keys.iter().map(|key| self.space.key(key)).collect();
         let deadline = remote.deadline();
         let found = match remote.is_up() {
@@ -308,9 +320,17 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     /// One statement for distinct keys; the rows in their order.
     async fn select(&self, keys: &[Ld::Key]) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
         let mut found: HashMap<_, _> = self.in_time(self.loader.load_many(keys)).await?.into_iter().collect();
-        Ok(keys.iter().map(|key| self.loaded(found.remove(key).map(Arc::new))).collect())
+        let mut rows: Vec<_> = keys.iter().map(|key| self.loaded(key, found.remove(key).map(Arc::new))).collect();
+        if !found.is_empty() {
+            // The database takes keys for equal that are not: which of the missing rows they are is not known.
+            rows.iter_mut().filter(|loaded| loaded.row.is_none()).for_each(|loaded| loaded.keep = None);
+        }
+        Ok(rows)
     }
 }
+
+/// How many keys one round takes.
+const PART: usize = 1_000;
 
 /// A lease that was granted, and by which server.
 struct Lease<Ld: Loader> {

@@ -247,6 +247,22 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
     }
 }
 
+impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
+    /// [`invalidate`](Self::invalidate) for a caller that can no longer wait: Redis is not read through this manager until
+    /// the rows are removed from it.
+    pub fn owe(&self, keys: &[Ld::Key]) {
+        let inner = &self.inner;
+        inner.counters.invalidations.add(keys.len() as u64);
+        if let Some(remote) = inner.manager.remote() {
+            let shared = inner.group.shared_keys(keys);
+            if !shared.is_empty() {
+                remote.owe(shared);
+            }
+        }
+        inner.group.invalidate_local(keys);
+    }
+}
+
 /// Removes rows from the in-process tiers when it is dropped: after the shared tier, whatever becomes of the future.
 struct AfterShared<'a, K: KeyRef + 'static> {
     group: &'a TableGroup,
@@ -310,13 +326,21 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     /// Asks the database, within the load timeout.
     async fn load(&self, key: &Ld::Key) -> Result<Loaded<Ld::Value>, Ld::Error> {
         self.counters.misses.add(1);
-        self.counters.loads.add(1);
-        let row = self.in_time(self.loader.load(key)).await?;
-        Ok(self.loaded(row.map(Arc::new)))
+        self.ask(key).await
     }
 
-    fn loaded(&self, row: Option<Arc<Ld::Value>>) -> Loaded<Ld::Value> {
-        let keep = if row.is_some() { Some(self.jittered(self.ttl)) } else { self.negative_ttl };
+    async fn ask(&self, key: &Ld::Key) -> Result<Loaded<Ld::Value>, Ld::Error> {
+        self.counters.loads.add(1);
+        let row = self.in_time(self.loader.load(key)).await?;
+        Ok(self.loaded(key, row.map(Arc::new)))
+    }
+
+    /// A row and how long it may be kept: not at all, when it is the row of a key that only the database takes for this.
+    fn loaded(&self, key: &Ld::Key, row: Option<Arc<Ld::Value>>) -> Loaded<Ld::Value> {
+        let keep = match &row {
+            Some(row) => self.loader.is_key_of(key, row).then(|| self.jittered(self.ttl)),
+            None => self.negative_ttl,
+        };
         Loaded { row, keep }
     }
 

@@ -75,7 +75,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                             && shown_by == reply.incarnation
                         {
                             self.counters.joined.add(1);
-                            return outcome.map(|row| self.loaded(row));
+                            return outcome.map(|row| self.loaded(key, row));
                         }
                     } else if orphan == Some(token) {
                         // Ours, and nobody holds it: a reply that never came left it behind. Take it over.
@@ -110,9 +110,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     /// Loads without asking Redis or filling it.
     async fn load_past_redis(&self, key: &Ld::Key) -> Result<Loaded<Ld::Value>, Ld::Error> {
         self.counters.bypassed.add(1);
-        self.counters.loads.add(1);
-        let row = self.in_time(self.loader.load(key)).await?;
-        Ok(self.loaded(row.map(Arc::new)))
+        self.ask(key).await
     }
 
     /// Reads a reply and counts what is wrong with it.
@@ -290,7 +288,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                 return match follower.outcome().await {
                     Some((outcome, first_shown_by)) if first_shown_by == shown_by => {
                         self.counters.joined.add(1);
-                        outcome.map(|row| self.loaded(row))
+                        outcome.map(|row| self.loaded(key, row))
                     }
                     _ => self.load(key).await,
                 };

@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use redis::cmd;
 use tokio::time::Instant;
 
-use crate::l2::L2Error;
+use crate::l2::{Incarnation, L2Error};
 
 use super::connect::Manager;
 use super::link::Link;
@@ -27,6 +27,9 @@ struct Shared {
     next: AtomicUsize,
     /// Counts resets: a connection opened before one is not kept after it.
     generation: AtomicU64,
+    /// The incarnation of the connection kept last. A connection of another one says that the server restarted or gave
+    /// way to another: the older connections go.
+    incarnation: AtomicU64,
     /// Held while a connection goes into the pool and out of it again, so that the same one comes out.
     adopting: Mutex<()>,
 }
@@ -68,6 +71,7 @@ impl Slots {
                 places: (0..size.get()).map(|_| Place::default()).collect(),
                 next: AtomicUsize::new(0),
                 generation: AtomicU64::new(0),
+                incarnation: AtomicU64::new(0),
                 adopting: Mutex::new(()),
             }),
         }
@@ -163,6 +167,12 @@ impl Shared {
     /// Keeps a connection in a place that has none, unless there was a reset since it was asked for. A connection that
     /// is not kept serves the command it was opened for and is closed.
     fn keep(&self, place: &Place, link: &Link, generation: u64) {
+        let (before, now) = (self.incarnation.swap(link.incarnation(), Ordering::AcqRel), link.incarnation());
+        if before != now {
+            for other in &self.places {
+                other.clear_unless(now);
+            }
+        }
         let mut current = place.current.write().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|kept| !kept.link.is_broken()) {
             return;
@@ -186,6 +196,11 @@ impl Place {
     fn live(&self) -> Option<Link> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         current.as_ref().map(|kept| &kept.link).filter(|link| !link.is_broken()).cloned()
+    }
+
+    fn clear_unless(&self, incarnation: Incarnation) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        current.take_if(|kept| kept.link.incarnation() != incarnation);
     }
 
     fn clear(&self) {

@@ -237,6 +237,24 @@ impl<L: L2> Remote<L> {
         deliver::retrying(&self.inner, operation).await
     }
 
+    /// Removes every key that matches `glob`, however long that takes up to half a minute. See [`L2::delete_matching`].
+    ///
+    /// # Errors
+    /// As the tier; some keys may be removed.
+    pub async fn sweep(&self, glob: &str) -> Result<u64, L2Error> {
+        let limit = probe::FLUSH_BOUND.max(self.inner.settings.timeout);
+        let swept = tokio::time::timeout(limit, self.inner.l2.delete_matching(glob)).await;
+        swept.unwrap_or(Err(L2Error::Timeout(limit))).inspect_err(|error| self.inner.counters.count(error))
+    }
+
+    /// Remembers that keys must be removed before the tier is read again: what [`invalidate`](Self::invalidate) does with
+    /// keys it cannot remove, without trying. For the end of a runtime.
+    pub fn owe(&self, keys: Vec<String>) {
+        let error = L2Error::Connection("an invalidation was cut short".to_owned());
+        let effects = self.inner.gate.journal(keys, &error);
+        self.inner.act(effects);
+    }
+
     /// [`retrying`](Self::retrying) for an operation that reads values or stores them.
     ///
     /// # Errors

@@ -103,4 +103,4 @@ async fn bounded<T>(limit: Duration, command: impl Future<Output = Result<T, L2E
 /// How many keys one command removes.
 const BATCH: usize = 512;
 /// How long the first removal of everything may take.
-const FLUSH_BOUND: Duration = Duration::from_secs(30);
+pub(super) const FLUSH_BOUND: Duration = Duration::from_secs(30);

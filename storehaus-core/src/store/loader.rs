@@ -47,6 +47,10 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
         Ok(rows.into_iter().map(|row| (row.key(), row)).collect())
     }
 
+    fn is_key_of(&self, key: &T::Key, row: &T) -> bool {
+        row.key() == *key
+    }
+
     fn aborted(&self, why: Aborted) -> StorehausError {
         let context = Context::read(T::TABLE.name, "get_by_id");
         match why {

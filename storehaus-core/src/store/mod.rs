@@ -35,10 +35,13 @@ pub struct GenericStore<T: Persist<DB>, DB: Backend = DefaultBackend> {
     inner: Arc<Inner<T, DB>>,
 }
 
+/// The cache of a store.
+type Cache<T, DB> = RecordCache<TableLoader<T, DB>>;
+
 struct Inner<T: Persist<DB>, DB: Backend> {
     table: TableLoader<T, DB>,
     /// The cache, or why there is none that works: each call of the store then fails with this.
-    cache: Option<Result<RecordCache<TableLoader<T, DB>>>>,
+    cache: Option<Result<Cache<T, DB>>>,
 }
 
 /// Will carry the events of a store. No value of it exists; pass `None` to [`GenericStore::new`].
@@ -109,7 +112,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         &self.inner.table.pool
     }
 
-    fn cache(&self) -> Result<Option<&RecordCache<TableLoader<T, DB>>>> {
+    fn cache(&self) -> Result<Option<&Cache<T, DB>>> {
         match &self.inner.cache {
             None => Ok(None),
             Some(Ok(cache)) => Ok(Some(cache)),

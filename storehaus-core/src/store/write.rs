@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use storehaus_cache::KeyRef;
 
 use super::loader::TableLoader;
-use super::{GenericStore, statement};
+use super::{Cache, GenericStore, statement};
 use crate::backend::Backend;
 use crate::error::{Context, Result, StorehausError};
 use crate::model::{AssignedBy, ModelKey, Persist};
@@ -146,25 +146,23 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         let table = self.inner.table.clone();
         let task = async move {
             let running = cache.as_ref().map(|cache| cache.manager().background());
+            // Armed before the first statement: a runtime that is shut down drops this task wherever it stands.
+            let mut owed = Owed { cache, keys };
             let lost = || Err(StorehausError::OutcomeUnknown(context.failed("the write ended without a result")));
             let done = AssertUnwindSafe(work(table)).catch_unwind().await.unwrap_or_else(|_| lost());
             let result = match done {
                 Ok((result, more)) => {
-                    keys.extend(more);
+                    owed.keys.extend(more);
                     Ok(result)
                 }
                 Err(error) => {
                     if error.is_unchanged() {
-                        keys.clear();
+                        owed.keys.clear();
                     }
                     Err(error)
                 }
             };
-            if let Some(cache) = cache
-                && !keys.is_empty()
-            {
-                cache.invalidate(&keys).await;
-            }
+            owed.invalidate().await;
             drop(running);
             result
         };
@@ -173,6 +171,33 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
             Err(_) => Err(StorehausError::OutcomeUnknown(
                 context.failed("the runtime was shut down while the write was under way"),
             )),
+        }
+    }
+}
+
+/// Rows that may have changed and are not invalidated yet. Dropped with any left, they are remembered as such.
+struct Owed<T: Persist<DB>, DB: Backend> {
+    cache: Option<Cache<T, DB>>,
+    keys: Vec<T::Key>,
+}
+
+impl<T: Persist<DB>, DB: Backend> Owed<T, DB> {
+    async fn invalidate(mut self) {
+        if let Some(cache) = &self.cache
+            && !self.keys.is_empty()
+        {
+            cache.invalidate(&self.keys).await;
+        }
+        self.keys.clear();
+    }
+}
+
+impl<T: Persist<DB>, DB: Backend> Drop for Owed<T, DB> {
+    fn drop(&mut self) {
+        if let Some(cache) = &self.cache
+            && !self.keys.is_empty()
+        {
+            cache.owe(&self.keys);
         }
     }
 }
