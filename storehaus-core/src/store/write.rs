@@ -135,7 +135,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     pub(super) async fn write<R, F>(
         &self,
         context: Context,
-        mut keys: Vec<T::Key>,
+        keys: Vec<T::Key>,
         work: impl FnOnce(TableLoader<T, DB>) -> F + Send + 'static,
     ) -> Result<R>
     where
