@@ -117,39 +117,34 @@ impl StorehausError {
     }
 
     fn failed(&self) -> Option<&Failed> {
-        match self {
-            Self::Cache(_) | Self::CacheDisabled(_) => None,
-            Self::Conflict(failed)
-            | Self::Database(failed)
-            | Self::ForeignKey(failed)
-            | Self::InvalidInput(failed)
-            | Self::KeyMismatch(failed)
-            | Self::NotFound(failed)
-            | Self::OutcomeUnknown(failed)
-            | Self::SchemaMismatch(failed)
-            | Self::Serialization(failed)
-            | Self::Timeout(failed)
-            | Self::Unavailable(failed) => Some(failed),
-        }
+        failed!(self)
     }
 
     fn failed_mut(&mut self) -> Option<&mut Failed> {
-        match self {
-            Self::Cache(_) | Self::CacheDisabled(_) => None,
-            Self::Conflict(failed)
-            | Self::Database(failed)
-            | Self::ForeignKey(failed)
-            | Self::InvalidInput(failed)
-            | Self::KeyMismatch(failed)
-            | Self::NotFound(failed)
-            | Self::OutcomeUnknown(failed)
-            | Self::SchemaMismatch(failed)
-            | Self::Serialization(failed)
-            | Self::Timeout(failed)
-            | Self::Unavailable(failed) => Some(failed),
-        }
+        failed!(self)
     }
 }
+
+/// The [`Failed`] of an error that has one, by shared or exclusive reference as the error is.
+macro_rules! failed {
+    ($error:expr) => {
+        match $error {
+            StorehausError::Cache(_) | StorehausError::CacheDisabled(_) => None,
+            StorehausError::Conflict(failed)
+            | StorehausError::Database(failed)
+            | StorehausError::ForeignKey(failed)
+            | StorehausError::InvalidInput(failed)
+            | StorehausError::KeyMismatch(failed)
+            | StorehausError::NotFound(failed)
+            | StorehausError::OutcomeUnknown(failed)
+            | StorehausError::SchemaMismatch(failed)
+            | StorehausError::Serialization(failed)
+            | StorehausError::Timeout(failed)
+            | StorehausError::Unavailable(failed) => Some(failed),
+        }
+    };
+}
+use failed;
 
 impl From<sqlx::Error> for StorehausError {
     /// For an application's own statements: what they may have changed is not known.
@@ -288,16 +283,26 @@ impl Context {
             }
             _ => {}
         }
+        // Codes of one to four digits are SQLite's, the kind in the low byte: https://sqlite.org/rescode.html
+        if let (1..=4, Ok(code)) = (code.len(), code.parse::<u16>()) {
+            let failed = failed(message.to_owned());
+            return match code & 0xff {
+                _ if code == 517 => StorehausError::Serialization(failed),
+                5 | 6 => StorehausError::Timeout(failed),
+                8 | 13 | 14 => StorehausError::Unavailable(failed),
+                18 | 20 => StorehausError::InvalidInput(failed),
+                // STRICT tables; the text quotes the value.
+                19 if code == 3091 || code == 3089 => StorehausError::InvalidInput(Box::new(Failed {
+                    reason: "a column does not take this type".into(),
+                    ..*failed
+                })),
+                1 if message.starts_with("no such") || message.contains("has no column") => {
+                    StorehausError::SchemaMismatch(failed)
+                }
+                _ => StorehausError::Database(failed),
+            };
+        }
         match code.as_str() {
-            // Codes of one to four digits are SQLite's: https://sqlite.org/rescode.html
-            "517" => StorehausError::Serialization(failed(message.to_owned())),
-            "5" | "6" | "261" | "262" => StorehausError::Timeout(failed(message.to_owned())),
-            "8" | "10" | "13" | "14" => StorehausError::Unavailable(failed(message.to_owned())),
-            "18" | "20" => StorehausError::InvalidInput(failed(message.to_owned())),
-            "1" if message.starts_with("no such") || message.contains("has no column") => {
-                StorehausError::SchemaMismatch(failed(message.to_owned()))
-            }
-            "3091" | "3089" => StorehausError::InvalidInput(failed("a column does not take this type".into())),
             // Codes of five characters are SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
             "0A000" if backend::is_stale_plan(message) => StorehausError::Serialization(failed(
                 "the table was altered after the statement was prepared; it is prepared anew now".into(),
@@ -313,14 +318,15 @@ impl Context {
                 StorehausError::SchemaMismatch(failed(message.to_owned()))
             }
             // The texts of class 22 quote the value.
-            code if code.len() == 5 && code.starts_with("22") => {
+            code if code.starts_with("22") => {
                 StorehausError::InvalidInput(failed(format!("{} ({code})", data_exception(code))))
             }
-            // A proxy that lost its server says so by a code of this class.
-            code if code.len() == 5 && code.starts_with("08") && self.phase == Phase::Write => {
+            // A proxy that lost its server says so by class 08; a server that shuts down may do so after the commit,
+            // while it waits for a replica.
+            code if self.phase == Phase::Write && (code.starts_with("08") || matches!(code, "57P01" | "57P02")) => {
                 StorehausError::OutcomeUnknown(failed(message.to_owned()))
             }
-            code if code.len() == 5 && ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => {
+            code if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) => {
                 StorehausError::Unavailable(failed(message.to_owned()))
             }
             _ => StorehausError::Database(failed(message.to_owned())),

@@ -18,7 +18,8 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     ///
     /// # Errors
     /// As [`create`](Self::create), with the place of the row that failed in [`StorehausError::row`]. To find it, the
-    /// batch is tried again in halves inside transactions that are rolled back.
+    /// batch is tried again in halves inside transactions that are rolled back. On Postgres a conflict of a batch with keys
+    /// that the database assigns names no row.
     ///
     /// # Consistency
     /// As [`create`](Self::create), for all rows together.
@@ -166,6 +167,12 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
                 Ok(rows) => {
                     let assigned = batch.assigned.iter().map(|at| rows[*at].key()).collect();
                     Ok((rows, assigned))
+                }
+                // Each trial draws further keys from a sequence of Postgres, so that a conflict of keys moves with it.
+                Err(error @ StorehausError::Conflict(_))
+                    if DB::DIALECT == Dialect::Postgres && !batch.assigned.is_empty() =>
+                {
+                    Err(error)
                 }
                 Err(error) => Err(located(&mut *conn, error, &Inserting { batch: &batch, sql: &table.sql }).await),
             }

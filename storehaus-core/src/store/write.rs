@@ -17,7 +17,8 @@ use crate::sql::Insert;
 impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// Inserts a row; the row as the database has it then.
     ///
-    /// A key that is unset is made: a nil `Uuid` becomes a UUIDv7, a zero integer is assigned by the database.
+    /// A key that is unset is made: a nil `Uuid` becomes a UUIDv7, a zero integer is assigned by the database. On Postgres
+    /// a key that the caller gives does not advance the sequence: one that the database assigns later may conflict with it.
     /// `#[created_at]` and `#[updated_at]` are set to now.
     ///
     /// # Errors
