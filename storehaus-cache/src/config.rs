@@ -7,9 +7,8 @@ use std::time::Duration;
 use crate::codec::DECODE_LIMIT;
 use crate::error::CacheError;
 use crate::key::check_prefix;
-use crate::manager::{CacheManager, SharedTier};
 
-/// The configuration of a [`CacheManager`]: where the shared tier is, and the defaults of its stores.
+/// The configuration of a [`CacheManager`](crate::CacheManager): where the shared tier is, and the defaults of its stores.
 ///
 /// | setting | default | what it changes |
 /// |---|---|---|
@@ -42,7 +41,7 @@ pub struct CacheConfig {
 impl CacheConfig {
     /// Redis at `redis_url`, a default TTL (seconds or a [`Duration`]), and the prefix of every key.
     ///
-    /// Nothing is checked or contacted here; [`CacheManager::new`] reports what is wrong.
+    /// Nothing is checked or contacted here; [`CacheManager::new`](crate::CacheManager::new) reports what is wrong.
     #[cfg(feature = "redis")]
     pub fn new(redis_url: impl Into<String>, default_ttl: impl IntoTtl, global_prefix: impl Into<String>) -> Self {
         Self { redis_url: Some(redis_url.into()), ..Self::in_process(default_ttl, global_prefix) }
@@ -184,72 +183,6 @@ pub enum L1 {
     Bounded(Duration),
 }
 
-/// The cache of one store: which manager, and what differs from its defaults.
-#[derive(Debug)]
-pub struct CacheParams<L: crate::l2::L2 = SharedTier> {
-    pub(crate) manager: CacheManager<L>,
-    pub(crate) ttl: Option<Duration>,
-    pub(crate) prefix: Option<String>,
-    pub(crate) negative_ttl: Option<Duration>,
-    pub(crate) l1: Option<L1>,
-    pub(crate) enabled: bool,
-}
-
-impl<L: crate::l2::L2> CacheParams<L> {
-    /// The manager's defaults. Takes a [`CacheManager`] or an `Arc` of one.
-    pub fn new(manager: impl Into<CacheManager<L>>) -> Self {
-        Self { manager: manager.into(), ttl: None, prefix: None, negative_ttl: None, l1: None, enabled: true }
-    }
-
-    /// How long a row may stay in the cache: seconds or a [`Duration`].
-    ///
-    /// The actual time is up to 5 % shorter, at random, so that rows cached together do not expire together.
-    #[must_use]
-    pub fn with_ttl(mut self, ttl: impl IntoTtl) -> Self {
-        self.ttl = Some(ttl.into_ttl());
-        self
-    }
-
-    /// The store segment of the key; the table's name when not given.
-    #[must_use]
-    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = Some(prefix.into());
-        self
-    }
-
-    /// Also remembers that a row does *not* exist, for this long: seconds or a [`Duration`]. Off by default.
-    #[must_use]
-    pub fn with_negative_ttl(mut self, ttl: impl IntoTtl) -> Self {
-        self.negative_ttl = Some(ttl.into_ttl());
-        self
-    }
-
-    /// Overrides [`CacheConfig::with_l1`] for this store.
-    #[must_use]
-    pub fn with_l1(mut self, l1: L1) -> Self {
-        self.l1 = Some(l1);
-        self
-    }
-
-    /// Caches nothing: every read asks the database. Writes still invalidate other stores on the same table.
-    #[must_use]
-    pub fn disabled(mut self) -> Self {
-        self.enabled = false;
-        self
-    }
-
-    /// The manager.
-    pub fn manager(&self) -> &CacheManager<L> {
-        &self.manager
-    }
-}
-
-impl<L: crate::l2::L2> Clone for CacheParams<L> {
-    fn clone(&self) -> Self {
-        Self { manager: self.manager.clone(), prefix: self.prefix.clone(), ..*self }
-    }
-}
-
 /// Common lifetimes of cached rows.
 #[derive(Debug)]
 pub struct Ttl;
@@ -317,6 +250,7 @@ pub(crate) fn check_ttl(what: &str, ttl: Duration) -> Result<(), CacheError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CacheManager;
 
     #[test]
     fn waits_are_bounded() {

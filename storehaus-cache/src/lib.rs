@@ -24,16 +24,19 @@ pub mod loader;
 pub mod local;
 mod manager;
 mod manual;
+mod params;
 pub mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod registry;
 pub mod remote;
+mod scratch;
 pub mod stats;
 
 pub use codec::{CacheField, Cacheable, DecodeError, Decoder, EncodeError, Encoder, Json};
-pub use config::{CacheConfig, CacheParams, IntoTimeout, IntoTtl, L1, Ttl};
+pub use config::{CacheConfig, IntoTimeout, IntoTtl, L1, Ttl};
 pub use error::{CacheError, Failure};
 pub use key::{Key, KeyParts, KeyRef, KeySpace, KeyWriter};
 pub use manager::{CacheManager, Health, Running, SharedTier};
+pub use params::CacheParams;
 pub use stats::{CacheStats, StoreStats};

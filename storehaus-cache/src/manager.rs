@@ -11,9 +11,9 @@ use crate::config::CacheConfig;
 use crate::env::{Environment, System};
 use crate::error::{CacheError, Failure};
 use crate::l2::L2;
-use crate::manual::Manual;
 use crate::registry::Registry;
 use crate::remote::{Remote, RemoteSettings};
+use crate::scratch::Scratchpad;
 use crate::stats::{CacheStats, StoreStats};
 
 /// The shared tier of this build: Redis.
@@ -36,7 +36,7 @@ struct Inner<L: L2> {
     config: CacheConfig,
     remote: Option<Remote<L>>,
     registry: Registry,
-    manual: Manual,
+    scratch: Scratchpad,
     env: Arc<dyn Environment>,
     background: Arc<Background>,
 }
@@ -91,12 +91,12 @@ impl<L: L2> CacheManager<L> {
             };
             Remote::new(tier, settings)
         });
-        let manual = Manual::new(config.l1_capacity);
+        let scratch = Scratchpad::new(config.l1_capacity);
         let inner = Inner {
             config,
             remote,
             registry: Registry::default(),
-            manual,
+            scratch,
             env: Arc::new(System::new()),
             background: Arc::default(),
         };
@@ -169,8 +169,8 @@ impl<L: L2> CacheManager<L> {
         &self.inner.registry
     }
 
-    pub(crate) fn manual(&self) -> &Manual {
-        &self.inner.manual
+    pub(crate) fn scratch(&self) -> &Scratchpad {
+        &self.inner.scratch
     }
 
     pub(crate) fn env(&self) -> &Arc<dyn Environment> {

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quick_cache::sync::Cache;
-
 use crate::codec::header::{self, Content, Expected, HEADER_BYTES, Mismatch, Stamp, Token};
 use crate::codec::{Cacheable, from_bytes, to_bytes};
 use crate::config::{IntoTtl, check_ttl};
@@ -13,28 +11,7 @@ use crate::key::{KeySpace, check_prefix, encode_id, escape};
 use crate::l2::{Fill, L2, L2Error, LeaseReply, Reply};
 use crate::manager::CacheManager;
 use crate::remote::Remote;
-
-/// Values set by hand where there is no Redis and no store under the prefix.
-pub(crate) struct Manual {
-    values: Cache<String, Scratch>,
-}
-
-#[derive(Clone)]
-struct Scratch {
-    schema: u64,
-    expires: u64,
-    bytes: Arc<[u8]>,
-}
-
-impl Manual {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { values: Cache::new(capacity) }
-    }
-
-    fn get(&self, key: &str, now: u64) -> Option<Scratch> {
-        self.values.get(key).filter(|value| now < value.expires)
-    }
-}
+use crate::scratch::Scratch;
 
 impl<L: L2> CacheManager<L> {
     /// Stores a value under a store prefix and an id; whether it was stored.
@@ -78,7 +55,7 @@ impl<L: L2> CacheManager<L> {
             if locals.is_empty() {
                 let expires = self.env().nanos().saturating_add(u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX));
                 let scratch = Scratch { schema: V::SCHEMA, expires, bytes: payload.into() };
-                self.manual().values.insert(space.key(id), scratch);
+                self.scratch().values.insert(space.key(id), scratch);
             }
             return Ok(true);
         };
@@ -117,7 +94,7 @@ impl<L: L2> CacheManager<L> {
                 let held = locals.iter().find_map(|local| local.get_bytes(&encoded, V::SCHEMA));
                 return held.map(|bytes| bytes.and_then(|bytes| from_bytes(&bytes)).map_err(wrong)).transpose();
             }
-            return match self.manual().get(&space.key(id), self.env().nanos()) {
+            return match self.scratch().get(&space.key(id), self.env().nanos()) {
                 Some(value) if value.schema == V::SCHEMA => from_bytes(&value.bytes).map(Some).map_err(wrong),
                 Some(_) => {
                     Err(CacheError::SerializationError(Failure::new(OPERATION, store, "the entry is of another type")))
@@ -166,7 +143,7 @@ impl<L: L2> CacheManager<L> {
         for local in self.registry().locals(store) {
             existed |= local.invalidate_encoded(&encoded);
         }
-        Ok(existed | self.manual().values.remove(&keys[0]).is_some())
+        Ok(existed | self.scratch().values.remove(&keys[0]).is_some())
     }
 
     /// Whether there is a value under a store prefix and an id.
@@ -234,7 +211,7 @@ impl<L: L2> CacheManager<L> {
             }
         }
         let scratch = std::sync::atomic::AtomicU64::new(0);
-        self.manual().values.retain(|key, _| {
+        self.scratch().values.retain(|key, _| {
             let goes = matches(&full, key);
             scratch.fetch_add(u64::from(goes), std::sync::atomic::Ordering::Relaxed);
             !goes
@@ -252,7 +229,7 @@ impl<L: L2> CacheManager<L> {
                 return Ok(locals.iter().find_map(|local| local.remaining(&encoded)));
             }
             let now = self.env().nanos();
-            let by_hand = self.manual().get(&space.key(id), now);
+            let by_hand = self.scratch().get(&space.key(id), now);
             return Ok(by_hand.map(|value| Duration::from_nanos(value.expires - now)));
         };
         let (key, reply) = self.look(remote, operation, &space, id).await?;

@@ -10,7 +10,7 @@ use sqlx::database::HasStatementCache;
 use sqlx::query::Query;
 use sqlx::{Connection, Database, IntoArguments, Pool, SqlStr};
 
-use crate::sql::Sql;
+use crate::sql_text::Sql;
 
 /// Why a value could not be bound.
 pub type BindError = sqlx::error::BoxDynError;

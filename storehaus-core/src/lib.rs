@@ -24,7 +24,7 @@ mod store;
 
 pub use error::{Failed, Result, StorehausError};
 pub use haus::{Builder, Models, StoreHaus};
-pub use sql::Sql;
+pub use sql_text::Sql;
 pub use store::{GenericStore, SignalManager};
 
 /// What generated code names. Not a public API.

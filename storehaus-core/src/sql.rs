@@ -7,36 +7,11 @@
 use std::fmt::Write as _;
 use std::marker::PhantomData;
 
-use sqlx::SqlStr;
-
 use crate::backend::{Backend, Dialect};
 use crate::column::SqlType;
 use crate::model::{Persist, Role, TableDef};
 use crate::schema::{quote, table_name};
-use crate::sql_text::sql;
-
-/// A statement, and whether it is worth keeping prepared.
-#[derive(Clone, Debug)]
-pub struct Sql {
-    pub(crate) text: SqlStr,
-    pub(crate) reusable: bool,
-}
-
-impl Sql {
-    fn kept(text: String) -> Self {
-        Self { text: sql(text), reusable: true }
-    }
-
-    fn once(text: String) -> Self {
-        Self { text: sql(text), reusable: false }
-    }
-}
-
-impl From<SqlStr> for Sql {
-    fn from(text: SqlStr) -> Self {
-        Self { text, reusable: true }
-    }
-}
+use crate::sql_text::Sql;
 
 /// The statements of `T` on `DB`.
 pub(crate) struct Statements<T, DB> {

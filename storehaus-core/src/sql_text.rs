@@ -10,3 +10,26 @@ use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 pub(crate) fn sql(text: String) -> SqlStr {
     AssertSqlSafe(text).into_sql_str()
 }
+
+/// A statement, and whether it is worth keeping prepared.
+#[derive(Clone, Debug)]
+pub struct Sql {
+    pub(crate) text: SqlStr,
+    pub(crate) reusable: bool,
+}
+
+impl Sql {
+    pub(crate) fn kept(text: String) -> Self {
+        Self { text: sql(text), reusable: true }
+    }
+
+    pub(crate) fn once(text: String) -> Self {
+        Self { text: sql(text), reusable: false }
+    }
+}
+
+impl From<SqlStr> for Sql {
+    fn from(text: SqlStr) -> Self {
+        Self { text, reusable: true }
+    }
+}

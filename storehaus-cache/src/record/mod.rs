@@ -22,7 +22,7 @@ use futures_util::FutureExt as _;
 
 use crate::codec::Cacheable;
 use crate::codec::header::{Millis, Token};
-use crate::config::{CacheParams, L1, check_ttl};
+use crate::config::{L1, check_ttl};
 use crate::error::CacheError;
 use crate::flight::Flights;
 use crate::key::{KeyRef, KeySpace};
@@ -30,6 +30,7 @@ use crate::l2::{Incarnation, L2};
 use crate::loader::{Aborted, Loader};
 use crate::local::{Join, LocalTier, QuickEngine};
 use crate::manager::{CacheManager, SharedTier};
+use crate::params::CacheParams;
 use crate::registry::{LocalHandle, Registration, TableGroup};
 use crate::remote::Remote;
 use crate::stats::Counters;

@@ -6,7 +6,8 @@ use sqlx::Arguments as _;
 
 use crate::backend::{Backend, BindError, Dialect};
 use crate::model::{Model, Persist};
-use crate::sql::{Insert, Sql, Statements};
+use crate::sql::{Insert, Statements};
+use crate::sql_text::Sql;
 
 type Args<DB> = <DB as sqlx::Database>::Arguments;
 
