@@ -225,3 +225,48 @@ async fn a_load_that_a_write_overtook_is_refused_once() {
     let total = manager.get_stats().await.unwrap().total;
     assert_eq!((total.fills, total.fills_refused, total.loads), (1, 1, 2));
 }
+
+#[tokio::test]
+async fn a_row_of_another_key_is_served_and_not_kept() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    // As a database whose text ignores case: it finds the row of "bob" under "BOB" too.
+    table.set("BOB", "row of bob");
+    let manager = manager(&shelf);
+    let cache = cache(&manager, &table);
+    for loads in 1..=3 {
+        assert_eq!(name(&cache, "BOB").await.as_deref(), Some("row of bob"));
+        manager.settle().await;
+        assert_eq!(table.loads(), loads, "kept under a key that no write invalidates");
+    }
+    assert_eq!(*shelf.0.keys.lock().unwrap(), std::collections::BTreeMap::new());
+}
+
+#[tokio::test]
+async fn large_batches_are_read_in_parts() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    let ids: Vec<String> = (0..2_500).map(|id| id.to_string()).collect();
+    ids.iter().for_each(|id| table.set(id, "row"));
+    let manager = manager(&shelf);
+    let cache = cache(&manager, &table);
+    assert!(cache.get_many(&ids).await.unwrap().iter().all(Option::is_some));
+    manager.settle().await;
+    assert_eq!((shelf.0.many_gets.load(Ordering::SeqCst), table.loads()), (3, 3));
+    assert!(cache.get_many(&ids).await.unwrap().iter().all(Option::is_some));
+    assert_eq!((shelf.0.many_gets.load(Ordering::SeqCst), table.loads()), (6, 3));
+}
+
+#[tokio::test]
+async fn what_is_owed_is_removed_before_anything_is_read() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    table.set("1", "old");
+    let manager = manager(&shelf);
+    let cache = cache(&manager, &table);
+    assert_eq!(name(&cache, "1").await.as_deref(), Some("old"));
+    manager.settle().await;
+    assert_eq!(shelf.0.keys.lock().unwrap().len(), 1);
+
+    table.set("1", "new");
+    cache.owe(&["1".to_owned()]);
+    assert_eq!(name(&cache, "1").await.as_deref(), Some("new"));
+    assert_eq!(manager.get_stats().await.unwrap().total.bypassed, 1);
+}

@@ -425,3 +425,29 @@ async fn a_wrong_password_opens_the_breaker_and_is_named() {
     assert!(error.contains("WRONGPASS") && !error.contains("canary"), "{error}");
     assert_eq!(remote.stats().refused, 1);
 }
+
+#[tokio::test]
+async fn a_connection_of_a_new_incarnation_ends_those_of_the_old_one() {
+    let server = Server::start(&["--enable-debug-command", "local"]);
+    let tier = tier(&server.url(), 2);
+    let before = tier.get("k").await.unwrap().incarnation;
+    while tier.open_connections() < 2 {
+        assert_eq!(tier.get("k").await.unwrap().incarnation, before);
+    }
+    let mut admin = server.admin().await;
+    run(&mut admin, "DEBUG CHANGE-REPL-ID").await;
+    // One of the two is cut; the other lives on and knows nothing.
+    let clients: String = redis::from_redis_value(run(&mut admin, "CLIENT LIST TYPE normal").await).unwrap();
+    let own: i64 = redis::from_redis_value(run(&mut admin, "CLIENT ID").await).unwrap();
+    let ids = clients.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next()?.parse::<i64>().ok());
+    let victim = ids.filter(|id| *id != own).min().unwrap();
+    run(&mut admin, &format!("CLIENT KILL ID {victim}")).await;
+    timeout(Duration::from_secs(10), async {
+        while tier.get("k").await.map_or(before, |reply| reply.incarnation) == before {}
+    })
+    .await
+    .expect("the connection was not opened again");
+    for _ in 0..8 {
+        assert_ne!(tier.get("k").await.unwrap().incarnation, before);
+    }
+}

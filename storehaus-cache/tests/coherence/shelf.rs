@@ -23,6 +23,8 @@ pub(super) struct State {
     pub(super) keys: Mutex<BTreeMap<String, Vec<u8>>>,
     pub(super) incarnation: AtomicU64,
     pub(super) resets: AtomicUsize,
+    /// How many `MGET`s came.
+    pub(super) many_gets: AtomicUsize,
     /// The reply to the next `GET`, whatever stands there.
     pub(super) next_get: Mutex<Option<Vec<u8>>>,
     /// What the next commands of each kind fail with.
@@ -100,6 +102,7 @@ impl L2 for Shelf {
     }
 
     async fn get_many(&self, keys: &[String]) -> Result<ManyReply, L2Error> {
+        self.0.many_gets.fetch_add(1, Ordering::SeqCst);
         let held = self.0.keys.lock().unwrap();
         let bytes = keys.iter().map(|key| held.get(key).cloned()).collect();
         Ok(ManyReply { bytes, incarnation: self.0.incarnation() })
@@ -207,6 +210,10 @@ impl Loader for Table {
         self.0.loads.fetch_add(1, Ordering::SeqCst);
         let rows = self.0.rows.lock().unwrap();
         Ok(keys.iter().filter_map(|key| rows.get(key).map(|row| (key.clone(), row.clone()))).collect())
+    }
+
+    fn is_key_of(&self, key: &String, row: &String) -> bool {
+        !row.starts_with("row of ") || row.ends_with(key)
     }
 
     fn aborted(&self, why: Aborted) -> String {

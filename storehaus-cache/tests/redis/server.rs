@@ -77,7 +77,7 @@ impl Drop for Server {
 
 /// Returns when the server says that it accepts connections, or loads its file.
 pub(super) fn spawn(port: u16, directory: &PathBuf, options: &[&str]) -> Child {
-    let mut child = Command::new("redis-server")
+    let mut child = Command::new(std::env::var("STOREHAUS_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned()))
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--appendonly", "no", "--save", ""])
         .arg("--dir")
         .arg(directory)
