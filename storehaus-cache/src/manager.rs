@@ -26,8 +26,9 @@ pub type SharedTier = crate::l2::NoTier;
 
 /// The tiers, and what the stores on them have in common. Cheap to clone; clones share everything.
 ///
-/// Make one per process and database: stores of one manager on one table invalidate each other in every tier,
-/// stores of different managers only in Redis.
+/// Make one per process and database. Stores of one manager on one table invalidate each other in every tier. Stores of
+/// other managers, in this process or another, are invalidated in Redis under the prefixes that stores of this manager
+/// have for the table: give a table the same prefixes everywhere.
 pub struct CacheManager<L: L2 = SharedTier> {
     inner: Arc<Inner<L>>,
 }
