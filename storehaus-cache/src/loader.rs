@@ -22,11 +22,10 @@ pub trait Loader: Send + Sync + 'static {
     /// Many rows, in any order; missing ones are left out.
     fn load_many(&self, keys: &[Self::Key]) -> impl Future<Output = Result<Rows<Self>, Self::Error>> + Send;
 
-    /// Whether `key` is the key of `row` to the letter. The database may take keys for equal that are not, such as text
+    /// Whether the key is the row's own, to the letter. The database may take keys for equal that are not, such as text
     /// of different case: such a row is served and not cached, as the write that changes it invalidates it under its own
     /// key alone.
-    fn is_key_of(&self, key: &Self::Key, row: &Self::Value) -> bool {
-        let _ = (key, row);
+    fn is_key_of(&self, _key: &Self::Key, _row: &Self::Value) -> bool {
         true
     }
 
