@@ -29,7 +29,7 @@
 //! - **R**: a read that begins after a write has ended returns that write or a later one, at every tier. A write ends
 //!   with its acknowledgement, with the report that its outcome is unknown, or with the death of its writer. For a
 //!   dead writer configurations say whether its commit must be seen at once or once no tier holds an entry (the TTL).
-//!   For entries of another instance's in-process tier, the write has ended [`DELTA`](setup::DELTA) ticks ago. A write
+//!   For entries of another instance's in-process tier, the write has ended `DELTA` ticks ago. A write
 //!   whose invalidation the journal owes counts on its own instance until the replay.
 //! - **M**: reads are monotonic across instances, where a configuration says so.
 //! - **C**: nothing uncommitted is in Redis, ever.
