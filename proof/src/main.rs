@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use storehaus_proof::options::Options;
 use storehaus_proof::report::Report;
-use storehaus_proof::{outage, race};
+use storehaus_proof::{model, outage, race};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -32,6 +32,11 @@ const PROGRAMS: &[Program] = &[
         name: "outage",
         about: "Redis is killed, stopped and locked under load; no call may fail or wait long",
         run: |options| Box::pin(outage::run(options)),
+    },
+    Program {
+        name: "model",
+        about: "every interleaving of a model of the coherence protocol; needs no server",
+        run: |options| Box::pin(model::run(options)),
     },
 ];
 

@@ -19,7 +19,7 @@ struct Command {
     run: fn(&[String]) -> Outcome,
 }
 
-const COMMANDS: [Command; 6] = [
+const COMMANDS: [Command; 7] = [
     Command {
         name: "test",
         usage: "test [-- ARGS]",
@@ -43,6 +43,12 @@ const COMMANDS: [Command; 6] = [
         usage: "outage [--seconds N]",
         about: "the cache server fails in every way; writes target/xtask/outage.json",
         run: commands::programs::outage,
+    },
+    Command {
+        name: "prove",
+        usage: "prove model",
+        about: "every interleaving of a model of the protocol; writes target/xtask/model.json",
+        run: commands::programs::prove,
     },
     Command {
         name: "fuzz",

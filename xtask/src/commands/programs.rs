@@ -1,7 +1,7 @@
-//! `race` and `outage`: the programs of the package `storehaus-proof`.
+//! `race`, `outage` and `prove`: the programs of the package `storehaus-proof`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::run::{Failure, Outcome, cargo, output_dir, seconds};
 use crate::servers::Servers;
@@ -21,16 +21,51 @@ pub(crate) fn outage(args: &[String]) -> Outcome {
     program("outage", seconds, Servers::for_outages)
 }
 
+/// What `prove` can run: programs that need no server.
+const PROOFS: [&str; 1] = ["model"];
+
+/// Runs a proof to its end.
+pub(crate) fn prove(args: &[String]) -> Outcome {
+    let name = proof(args)?;
+    let report = clear_report(name)?;
+    println!("==> {name}");
+    let status = cargo(program_args(name)).status();
+    let outcome = match status.map_err(|error| Failure::new(format!("cannot run {name}: {error}"))) {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(Failure::Status(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
+        Err(failure) => Err(failure),
+    };
+    conclude(name, &report, outcome)
+}
+
+/// The proof that is asked for.
+fn proof(args: &[String]) -> Result<&'static str, Failure> {
+    let known = PROOFS.join(", ");
+    let [name] = args else {
+        return Err(Failure::Usage(format!("name one proof; these exist: {known}")));
+    };
+    let found = PROOFS.into_iter().find(|proof| proof == name);
+    found.ok_or_else(|| Failure::Usage(format!("there is no proof `{name}`; these exist: {known}")))
+}
+
 fn program(name: &str, seconds: u64, servers: fn() -> Result<Servers, Failure>) -> Outcome {
+    let report = clear_report(name)?;
+    let outcome = servers()
+        .and_then(|mut servers| servers.run(cargo(program_args(name)).arg("--seconds").arg(seconds.to_string())));
+    conclude(name, &report, outcome)
+}
+
+fn program_args(name: &str) -> [&str; 7] {
+    ["run", "--quiet", "--release", "-p", "storehaus-proof", "--", name]
+}
+
+/// Where the report of a program will stand; an earlier one is removed.
+fn clear_report(name: &str) -> Result<PathBuf, Failure> {
     let dir = output_dir();
     let report = dir.join(format!("{name}.json"));
     let prepared = fs::create_dir_all(&dir).map(|()| fs::remove_file(&report));
     prepared.map_err(|error| Failure::new(format!("cannot use {}: {error}", dir.display())))?.ok();
-    let outcome = servers().and_then(|mut servers| {
-        let args = ["run", "--quiet", "--release", "-p", "storehaus-proof", "--", name, "--seconds"];
-        servers.run(cargo(args).arg(seconds.to_string()))
-    });
-    conclude(name, &report, outcome)
+    Ok(report)
 }
 
 /// Success takes both a program that ends well and a report that says so; without a report one is written.
@@ -99,6 +134,16 @@ mod tests {
         fs::write(&report, GOOD.replace("  \"ok\": true", "  \"ok\": false")).unwrap();
         assert!(conclude("race", &report, Ok(())).is_err());
         fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_proof_is_named() {
+        let proof = |text: &str| proof(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(proof("model").unwrap(), "model");
+        for (args, wanted) in [("modle", "`modle`"), ("", "these exist: model"), ("model model", "name one")] {
+            let Err(Failure::Usage(text)) = proof(args) else { panic!("{args}") };
+            assert!(text.contains(wanted), "{text}");
+        }
     }
 
     #[test]
