@@ -80,8 +80,10 @@ suite! {
                 rows[at].code = "a".into();
                 let error = items.create_many(rows.clone()).await.unwrap_err();
                 assert!(matches!(error, StorehausError::Conflict(_)), "{error}");
-                assert_eq!((error.row(), error.constraint()), (Some(at), Some(constraint)), "{error}");
-                assert!(error.to_string().contains(&format!("row {at} of the batch")), "{error}");
+                // Looking for the row would draw further keys from a sequence of Postgres.
+                let named = (world.is_sqlite() || !auto).then_some(at);
+                assert_eq!((error.row(), error.constraint()), (named, Some(constraint)), "{error}");
+                assert_eq!(error.to_string().contains(&format!("row {at} of the batch")), named.is_some(), "{error}");
                 if !auto {
                     let error = items.upsert_many(rows).await.unwrap_err();
                     assert_eq!((error.row(), error.constraint()), (Some(at), Some(constraint)), "{error}");
@@ -91,7 +93,7 @@ suite! {
         // Against each other: the second of them is the one too many.
         let mixed = vec![item(0, "x"), item(9050, "y"), item(0, "y"), item(9051, "z")];
         let error = items.create_many(mixed).await.unwrap_err();
-        assert_eq!(error.row(), Some(2), "{error}");
+        assert_eq!(error.row(), world.is_sqlite().then_some(2), "{error}");
 
         items.get_many(&[9001, 9002]).await.unwrap();
         world.settle().await;
