@@ -19,7 +19,7 @@ use crate::key::check_prefix;
 /// | `l1_capacity` | 10,000 | entries per store in process |
 /// | `l1` | [`L1::Off`] | whether stores with Redis also keep rows in process |
 /// | `load_timeout` | 5 s | how long one load from the database may take, and how long its lease lasts |
-/// | `max_value_bytes` | 1 MiB | larger values are not cached |
+/// | `max_value_bytes` | 1 MiB | larger values are not stored in Redis |
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct CacheConfig {
@@ -124,7 +124,7 @@ impl CacheConfig {
         self
     }
 
-    /// The largest value that is cached, header included, in bytes; at most [`DECODE_LIMIT`].
+    /// The largest value that is stored in Redis, header included, in bytes; at most [`DECODE_LIMIT`].
     #[must_use]
     pub fn with_max_value_bytes(mut self, bytes: usize) -> Self {
         self.max_value_bytes = bytes.min(DECODE_LIMIT);
