@@ -80,13 +80,6 @@ impl<DB: Backend> World<DB> {
         self.manager().get_stats().await.unwrap().total
     }
 
-    /// Whether a call to Redis failed or was late, as happens on a machine with too much to do. What was counted then
-    /// says nothing.
-    pub(crate) async fn is_disturbed(&self) -> bool {
-        let stats = self.manager().get_stats().await.unwrap();
-        stats.connection_errors > 0
-    }
-
     /// Runs statements without parameters.
     pub(crate) async fn sql(&self, text: &str) {
         let mut conn = self.haus.pool().acquire().await.unwrap();
