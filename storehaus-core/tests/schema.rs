@@ -17,6 +17,10 @@ use uuid::Uuid;
 #[macro_use]
 #[path = "schema/model.rs"]
 mod model;
+#[path = "schema/gaps.rs"]
+mod gaps;
+#[path = "schema/views.rs"]
+mod views;
 
 fn sql(text: impl Into<String>) -> SqlStr {
     AssertSqlSafe(text.into()).into_sql_str()

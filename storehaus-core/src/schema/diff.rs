@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Inspect, Plan, SchemaError, ddl, quote};
+use super::{Inspect, Kind, Plan, SchemaError, Table, ddl, quote};
 use crate::backend::{Backend, Dialect};
 use crate::model::Persist;
 
@@ -33,6 +33,15 @@ pub enum Difference {
         /// The column.
         column: String,
     },
+    /// A column that the model writes is an identity column that refuses given values: writes that give one fail.
+    IdentityAlways {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The statement that lets values be given.
+        fix: String,
+    },
     /// An index or unique constraint is missing.
     IndexMissing {
         /// The table.
@@ -42,6 +51,15 @@ pub enum Difference {
         /// Whether it is unique.
         unique: bool,
         /// The statement that adds it.
+        fix: String,
+    },
+    /// The primary key, or a unique constraint on the same columns, is `DEFERRABLE`: upserts fail.
+    KeyDeferrable {
+        /// The table.
+        table: String,
+        /// The constraint.
+        constraint: String,
+        /// The statement that replaces it.
         fix: String,
     },
     /// The primary key has other columns, or their order differs.
@@ -55,6 +73,22 @@ pub enum Difference {
     },
     /// The database is to make the key, but the column has no default.
     KeyNotAssigned {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// A column of the key may be NULL.
+    KeyNullable {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The statement that forbids it, where there is one.
+        fix: Option<String>,
+    },
+    /// The model leaves a column to the database, which must not be NULL, and nothing makes its value: inserts fail.
+    NothingGenerates {
         /// The table.
         table: String,
         /// The column.
@@ -104,10 +138,18 @@ impl fmt::Display for Difference {
             Self::GeneratedInDatabase { table, column } => {
                 write!(f, "table {table}: column {column} is generated; put #[generated] on the field")
             }
+            Self::IdentityAlways { table, column, fix } => {
+                write!(f, "table {table}: column {column} is an identity column that refuses given values; run: {fix}")
+            }
             Self::IndexMissing { table, columns, unique, fix } => {
                 let what = if *unique { "unique constraint" } else { "index" };
                 write!(f, "table {table}: the {what} on {} is missing; add it: {fix}", columns.join(", "))
             }
+            Self::KeyDeferrable { table, constraint, fix } => write!(
+                f,
+                "table {table}: the constraint {constraint} on the key is deferrable, which an upsert cannot use; \
+                 replace it: {fix}"
+            ),
             Self::KeyDiffers { table, want, have } => {
                 let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
                 write!(f, "table {table}: the primary key is {have}, the model's is {}", want.join(", "))
@@ -116,6 +158,19 @@ impl fmt::Display for Difference {
                 f,
                 "table {table}: column {column} is a key that the database is to make, but has no default; make it an \
                  identity column (INTEGER PRIMARY KEY on SQLite)"
+            ),
+            Self::KeyNullable { table, column, fix: Some(fix) } => {
+                write!(f, "table {table}: column {column} is of the key but may be NULL; run: {fix}")
+            }
+            Self::KeyNullable { table, column, fix: None } => write!(
+                f,
+                "table {table}: column {column} is of the key but may be NULL; rebuild the table with NOT NULL on it \
+                 by a migration"
+            ),
+            Self::NothingGenerates { table, column } => write!(
+                f,
+                "table {table}: column {column} must not be NULL and its field is #[generated], but nothing makes its \
+                 value; give it a default or a generation expression, or remove #[generated]"
             ),
             Self::NullabilityDiffers { table, column, nullable: true } => {
                 write!(f, "table {table}: column {column} may be NULL; make the field an `Option` or SET NOT NULL")
@@ -136,8 +191,9 @@ impl fmt::Display for Difference {
 /// Every difference between a model and its table. Columns that the model does not know are none when an insert can
 /// leave them out.
 ///
-/// Lengths and precisions (`VARCHAR(40)`, `NUMERIC(12, 2)`) are not compared. On SQLite the affinity of the declared
-/// type is.
+/// Lengths and precisions (`VARCHAR(40)`, `NUMERIC(12, 2)`) are not compared, nor are the labels of enum types. On
+/// SQLite the affinity of the declared type is. Of a view the columns and their types are compared, where they are
+/// known; of a materialized view the indexes too.
 ///
 /// # Errors
 /// When the database fails.
@@ -145,56 +201,104 @@ pub async fn check<DB: Backend + Inspect, T: Persist<DB>>(
     conn: &mut DB::Connection,
 ) -> Result<Vec<Difference>, SchemaError> {
     let plan = Plan::of::<DB, T>();
-    let table = || plan.table.name.to_owned();
     let found = DB::table(conn, &plan.name()).await.map_err(SchemaError::database(plan.table))?;
     let Some(found) = found else {
-        return Ok(vec![Difference::TableMissing { table: table() }]);
+        return Ok(vec![Difference::TableMissing { table: plan.table.name.to_owned() }]);
     };
 
     let mut out = Vec::new();
     for at in plan.columns() {
-        let (ty, column) = (&plan.types[at], plan.table.columns[at].name.to_owned());
-        let Some(have) = plan.find(&found, at) else {
-            let fix = ddl::add_column(&plan, at).ok().filter(|_| !plan.table.key.contains(&at));
-            out.push(Difference::ColumnMissing { table: table(), column, fix });
-            continue;
-        };
-        if !is_same_type(plan.dialect, ty.name, &have.sql_type) {
-            let (want, have) = (ty.name.to_owned(), have.sql_type.clone());
-            out.push(Difference::TypeDiffers { table: table(), column: column.clone(), want, have });
-        }
-        // A generated column is never written; that it is nominally NULLable says nothing about its values.
-        if have.nullable != ty.nullable && !plan.is_generated(at) {
-            let nullable = have.nullable;
-            out.push(Difference::NullabilityDiffers { table: table(), column: column.clone(), nullable });
-        }
-        if have.generated && !plan.is_generated(at) {
-            out.push(Difference::GeneratedInDatabase { table: table(), column: column.clone() });
-        }
-        if plan.assigned && plan.table.key == [at] && !have.has_default {
-            out.push(Difference::KeyNotAssigned { table: table(), column });
-        }
+        compare_column(&plan, &found, at, &mut out);
     }
+    if found.kind == Kind::Table {
+        compare_key(&plan, &found, &mut out);
+    }
+    if found.kind != Kind::View {
+        compare_indexes(&plan, &found, &mut out);
+    }
+    if found.kind == Kind::Table {
+        find_unknown_columns(&plan, &found, &mut out);
+    }
+    Ok(out)
+}
 
+fn compare_column(plan: &Plan<'_>, found: &Table, at: usize, out: &mut Vec<Difference>) {
+    let table = || plan.table.name.to_owned();
+    let (ty, column) = (&plan.types[at], plan.table.columns[at].name.to_owned());
+    let (is_key, is_generated) = (plan.table.key.contains(&at), plan.is_generated(at));
+    let Some(have) = plan.find(found, at) else {
+        let can_add = found.kind == Kind::Table && !is_key;
+        let fix = ddl::add_column(plan, at).ok().filter(|_| can_add);
+        out.push(Difference::ColumnMissing { table: table(), column, fix });
+        return;
+    };
+    if is_known_type(plan.dialect, found.kind, &have.sql_type) && !is_same_type(plan.dialect, ty.name, &have.sql_type) {
+        let (want, have) = (ty.name.to_owned(), have.sql_type.clone());
+        out.push(Difference::TypeDiffers { table: table(), column: column.clone(), want, have });
+    }
+    if found.kind != Kind::Table {
+        return;
+    }
+    let nullable = have.nullable;
+    if is_key && nullable {
+        let fix = ddl::set_not_null(plan, at);
+        out.push(Difference::KeyNullable { table: table(), column: column.clone(), fix });
+    } else if nullable != ty.nullable && !is_generated {
+        // A generated column is never written; that it is nominally NULLable says nothing about its values.
+        out.push(Difference::NullabilityDiffers { table: table(), column: column.clone(), nullable });
+    }
+    if is_generated && !nullable && !have.has_default && !have.generated && !found.filled_by_trigger {
+        out.push(Difference::NothingGenerates { table: table(), column: column.clone() });
+    }
+    if have.generated && !is_generated {
+        out.push(Difference::GeneratedInDatabase { table: table(), column: column.clone() });
+    }
+    if have.identity_always && !is_generated {
+        let fix = ddl::accept_given(plan, at);
+        out.push(Difference::IdentityAlways { table: table(), column: column.clone(), fix });
+    }
+    if plan.assigned && is_key && !have.has_default {
+        out.push(Difference::KeyNotAssigned { table: table(), column });
+    }
+}
+
+fn compare_key(plan: &Plan<'_>, found: &Table, out: &mut Vec<Difference>) {
+    let table = || plan.table.name.to_owned();
     let want: Vec<String> = plan.table.key.iter().map(|at| plan.table.columns[*at].name.to_owned()).collect();
     let is_key = want.len() == found.key.len() && want.iter().zip(&found.key).all(|(a, b)| plan.is_same(a, b));
     if !is_key {
         out.push(Difference::KeyDiffers { table: table(), want, have: found.key.clone() });
     }
-    for index in plan.table.indexes.iter().filter(|index| !plan.has_index(&found, index)) {
+    for (index, constraint) in plan.deferrable_keys(found) {
+        let fix = ddl::replace_constraint(plan, index, constraint);
+        out.push(Difference::KeyDeferrable { table: table(), constraint: constraint.to_owned(), fix });
+    }
+}
+
+fn compare_indexes(plan: &Plan<'_>, found: &Table, out: &mut Vec<Difference>) {
+    for index in plan.table.indexes.iter().filter(|index| !plan.has_index(found, index)) {
         out.push(Difference::IndexMissing {
-            table: table(),
+            table: plan.table.name.to_owned(),
             columns: index.columns.iter().map(|at| plan.table.columns[*at].name.to_owned()).collect(),
             unique: index.unique,
-            fix: ddl::create_index(&plan, index).text,
+            fix: ddl::create_index(plan, index).text,
         });
     }
+}
+
+fn find_unknown_columns(plan: &Plan<'_>, found: &Table, out: &mut Vec<Difference>) {
     for have in found.columns.iter().filter(|have| !have.nullable && !have.has_default && !have.generated) {
         if !plan.table.columns.iter().any(|column| plan.is_same(column.name, &have.name)) {
-            out.push(Difference::ColumnUnknown { table: table(), column: have.name.clone() });
+            let (table, column) = (plan.table.name.to_owned(), have.name.clone());
+            out.push(Difference::ColumnUnknown { table, column });
         }
     }
-    Ok(out)
+}
+
+/// Whether the type a database names says what the column holds. SQLite gives the computed columns of a view none, or
+/// one that stands for the lack of it.
+fn is_known_type(dialect: Dialect, kind: Kind, have: &str) -> bool {
+    dialect == Dialect::Postgres || kind == Kind::Table || !matches!(have, "" | "BLOB" | "NUM")
 }
 
 fn is_same_type(dialect: Dialect, want: &str, have: &str) -> bool {

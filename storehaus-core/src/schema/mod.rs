@@ -8,7 +8,7 @@ mod diff;
 mod inspect;
 
 pub use diff::{Difference, check};
-pub use inspect::{Column, Index, Inspect, Table};
+pub use inspect::{Column, Index, Inspect, Kind, Table};
 
 use storehaus_cache::codec::layout;
 use thiserror::Error;
@@ -61,7 +61,7 @@ impl SchemaError {
 /// # Errors
 /// [`SchemaError::Refused`] when something cannot be added: a column that must not be NULL to a table with rows, a
 /// part of the key, a generated column without its expression, a unique constraint that rows violate, an enum type
-/// that does not exist. [`SchemaError::Database`] when the database fails.
+/// that does not exist, anything at all to a view. [`SchemaError::Database`] when the database fails.
 pub async fn create_missing<DB: Backend + Inspect, T: Persist<DB>>(
     conn: &mut DB::Connection,
 ) -> Result<(), SchemaError> {
@@ -78,6 +78,10 @@ pub async fn create_missing<DB: Backend + Inspect, T: Persist<DB>>(
                 None => true,
             };
             ddl::create(&plan, has_schema)?
+        }
+        Some(found) if found.kind != Kind::Table => {
+            refuse_view(&plan, &found)?;
+            Vec::new()
         }
         Some(found) => {
             let missing = |column: usize| plan.find(&found, column).is_none();
@@ -103,6 +107,24 @@ pub async fn create_missing<DB: Backend + Inspect, T: Persist<DB>>(
     let found = DB::table(conn, &name).await.map_err(failed)?.unwrap_or_default();
     if let Some(index) = plan.table.indexes.iter().find(|index| !plan.has_index(&found, index)) {
         let reason = format!("another index is named {}; rename it", index_name(plan.table, index));
+        return Err(SchemaError::refused(plan.table, &plan.list(index.columns), reason));
+    }
+    Ok(())
+}
+
+/// Refuses a view that lacks something: what it has is its query's to say.
+fn refuse_view(plan: &Plan<'_>, found: &Table) -> Result<(), SchemaError> {
+    let what = if found.kind == Kind::MaterializedView { "materialized view" } else { "view" };
+    if let Some(column) = plan.columns().find(|column| plan.find(found, *column).is_none()) {
+        let reason = format!("it is missing from the {what}, which is not altered; add it to the query by a migration");
+        return Err(SchemaError::refused(plan.table, plan.table.columns[column].name, reason));
+    }
+    if let Some(index) = plan.table.indexes.iter().find(|index| !plan.has_index(found, index)) {
+        let fix = match found.kind {
+            Kind::MaterializedView => "add it by a migration",
+            Kind::Table | Kind::View => "declare it on the model of the table beneath",
+        };
+        let reason = format!("the index is missing from the {what}, which is not altered; {fix}");
         return Err(SchemaError::refused(plan.table, &plan.list(index.columns), reason));
     }
     Ok(())
@@ -178,6 +200,18 @@ impl Plan<'_> {
 
     fn find<'f>(&self, found: &'f Table, column: usize) -> Option<&'f Column> {
         found.columns.iter().find(|have| self.is_same(&have.name, self.table.columns[column].name))
+    }
+
+    /// The deferrable constraints, with their indexes, by which an upsert would find its row. Postgres takes every
+    /// unique index of just the key's columns, in any order; those of other columns do not hinder it.
+    fn deferrable_keys<'f>(&self, found: &'f Table) -> impl Iterator<Item = (&'f Index, &'f str)> {
+        let is_part = |name: &String| self.table.key.iter().any(|at| self.is_same(name, self.table.columns[*at].name));
+        found
+            .indexes
+            .iter()
+            .filter(move |have| have.unique && have.columns.len() == self.table.key.len())
+            .filter(move |have| have.columns.iter().all(is_part))
+            .filter_map(|have| Some((have, have.deferrable.as_deref()?)))
     }
 
     /// Whether an index serves: the same columns in any order for a unique one, else one that starts with them.
