@@ -6,9 +6,11 @@
 use std::future::Future;
 
 use futures_core::stream::BoxStream;
+use futures_util::{StreamExt as _, stream};
 use sqlx::database::HasStatementCache;
 use sqlx::query::Query;
 use sqlx::{Connection, Database, IntoArguments, Pool, SqlStr};
+use tokio::sync::mpsc;
 
 use crate::sql_text::Sql;
 
@@ -64,8 +66,9 @@ pub trait Backend: sealed::Sealed + Database {
     /// When the row is of another shape.
     fn count(row: &Self::Row) -> Result<u64, sqlx::Error>;
 
-    /// Runs a statement and hands out its rows as they arrive, on a connection it holds until they are all read.
-    fn fetch(pool: &Pool<Self>, sql: Sql, args: Self::Arguments) -> BoxStream<'_, Result<Self::Row, sqlx::Error>>;
+    /// Runs a statement without parameters and hands out its rows as they arrive, on a connection it holds until they are
+    /// all read or the stream is dropped.
+    fn fetch(pool: &Pool<Self>, sql: Sql) -> BoxStream<'static, Result<Self::Row, sqlx::Error>>;
 }
 
 /// Which SQL a backend speaks.
@@ -147,12 +150,41 @@ macro_rules! backend {
                 row.try_get::<i64, _>(0).map(i64::unsigned_abs)
             }
 
-            fn fetch(
-                pool: &Pool<Self>,
-                sql: Sql,
-                args: Self::Arguments,
-            ) -> BoxStream<'_, Result<Self::Row, sqlx::Error>> {
-                query(sql, args).fetch(pool)
+            fn fetch(pool: &Pool<Self>, sql: Sql) -> BoxStream<'static, Result<Self::Row, sqlx::Error>> {
+                let pool = pool.clone();
+                sent_by(move |sender| async move {
+                    let mut conn = match pool.acquire().await {
+                        Ok(conn) => conn,
+                        Err(error) => return drop(sender.send(Err(error)).await),
+                    };
+                    let mut is_first_try = true;
+                    loop {
+                        let mut rows = query::<Self>(sql.clone(), Self::Arguments::default()).fetch(&mut *conn);
+                        loop {
+                            match rows.next().await {
+                                None => return,
+                                Some(Err(sqlx::Error::Database(error)))
+                                    if is_first_try && is_stale_plan(error.message()) =>
+                                {
+                                    break;
+                                }
+                                Some(row) => {
+                                    if sender.send(row).await.is_err() {
+                                        // Nobody reads any more.
+                                        return;
+                                    }
+                                    is_first_try = false;
+                                }
+                            }
+                        }
+                        drop(rows);
+                        // Prepared anew, the statement is tried once more.
+                        is_first_try = false;
+                        if let Err(error) = conn.clear_cached_statements().await {
+                            return drop(sender.send(Err(error)).await);
+                        }
+                    }
+                })
             }
         }
     };
@@ -165,6 +197,23 @@ where
 {
     sqlx::query_with(sql.text, args).persistent(sql.reusable)
 }
+
+/// A stream of what a task sends. The task starts with the first poll and ends soon after the stream is dropped.
+fn sent_by<R, F>(work: impl FnOnce(mpsc::Sender<R>) -> F + Send + 'static) -> BoxStream<'static, R>
+where
+    R: Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let start = async move {
+        let (sender, receiver) = mpsc::channel(ROWS_AHEAD);
+        tokio::spawn(work(sender));
+        stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|sent| (sent, receiver)) })
+    };
+    stream::once(start).flatten().boxed()
+}
+
+/// How many rows a stream reads ahead of its reader.
+const ROWS_AHEAD: usize = 64;
 
 /// Forgets the prepared statements of a connection where a table was altered under one of them: Postgres would refuse
 /// it until the connection is closed.

@@ -80,8 +80,7 @@ impl<T: Persist<DB>, DB: Backend> Statements<T, DB> {
             list_with(" AND ", key.iter().enumerate().map(|(n, at)| Self::equals(*at, updated.len() + n + 1)));
         Self {
             select_one: Sql::kept(format!("SELECT {columns} FROM {table} WHERE {by_key}")),
-            // Prepared anew each time: a stream cannot make its connection forget a plan that no longer fits.
-            select_all: Sql::once(format!("SELECT {columns} FROM {table} ORDER BY {order}")),
+            select_all: Sql::kept(format!("SELECT {columns} FROM {table} ORDER BY {order}")),
             exists: Sql::kept(format!("SELECT 1 FROM {table} WHERE {by_key}")),
             count: Sql::kept(format!("SELECT COUNT(*) FROM {table}")),
             insert: Sql::kept(insert),

@@ -221,6 +221,20 @@ struct Floats {
 }
 
 suite! {
+    /// The driver looks a type of the database up when it first meets it, on the connection that met it.
+    once fn a_type_of_the_database_is_read_first_by_a_stream(world) {
+        if !world.is_sqlite() {
+            world.sql("CREATE TYPE mood AS ENUM ('VERY_HAPPY', 'SAD')").await;
+        }
+        world.haus.create_missing_tables::<(Everything,)>().await.unwrap();
+        world.haus.store::<Everything>().create(least()).await.unwrap();
+        let fresh = world.fresh().await;
+        for _ in 0..2 {
+            let rows = fresh.store::<Everything>().list_all().await.unwrap();
+            same(&rows[0], &least());
+        }
+    }
+
     every fn every_type_comes_back_exactly_from_database_and_cache(world) {
         if !world.is_sqlite() {
             world.sql("CREATE TYPE mood AS ENUM ('VERY_HAPPY', 'SAD')").await;

@@ -52,6 +52,15 @@ impl<DB: Backend> World<DB> {
         assemble(self.haus.pool().clone(), self.config())
     }
 
+    /// The same database on connections of its own, which have met nothing yet.
+    pub(crate) async fn fresh(&self) -> StoreHaus<DB>
+    where
+        DB: TestDb,
+    {
+        let options = self.haus.pool().connect_options();
+        assemble(Pool::connect_with((*options).clone()).await.unwrap(), self.config())
+    }
+
     /// The same database behind a cache configured otherwise.
     pub(crate) fn behind(&self, config: CacheConfig) -> StoreHaus<DB>
     where

@@ -160,7 +160,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     pub fn stream(&self) -> impl Stream<Item = Result<T>> + Send + Unpin + '_ {
         let context = Context::read(T::TABLE.name, "stream");
         let refused = self.cache().err();
-        let rows = DB::fetch(&self.inner.table.pool, self.inner.table.sql.select_all.clone(), DB::Arguments::default());
+        let rows = DB::fetch(&self.inner.table.pool, self.inner.table.sql.select_all.clone());
         let rows =
             rows.map(move |row| row.and_then(|row| statement::read_row(&row)).map_err(|error| context.error(&error)));
         let rows = rows.scan(false, |failed, row| {
