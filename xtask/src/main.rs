@@ -19,7 +19,7 @@ struct Command {
     run: fn(&[String]) -> Outcome,
 }
 
-const COMMANDS: [Command; 7] = [
+const COMMANDS: [Command; 8] = [
     Command {
         name: "test",
         usage: "test [-- ARGS]",
@@ -49,6 +49,12 @@ const COMMANDS: [Command; 7] = [
         usage: "prove model",
         about: "every interleaving of a model of the protocol; writes target/xtask/model.json",
         run: commands::programs::prove,
+    },
+    Command {
+        name: "bench",
+        usage: "bench [--quick] [--only NAME…] [--json FILE]",
+        about: "StoreHaus beside what people write without it, in one run; writes target/xtask/bench.json",
+        run: commands::bench::run,
     },
     Command {
         name: "fuzz",

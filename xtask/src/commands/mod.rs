@@ -1,5 +1,6 @@
 //! One module per command.
 
+pub(crate) mod bench;
 pub(crate) mod fuzz;
 pub(crate) mod programs;
 pub(crate) mod servers;

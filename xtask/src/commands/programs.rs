@@ -60,7 +60,7 @@ fn program_args(name: &str) -> [&str; 7] {
 }
 
 /// Where the report of a program will stand; an earlier one is removed.
-fn clear_report(name: &str) -> Result<PathBuf, Failure> {
+pub(super) fn clear_report(name: &str) -> Result<PathBuf, Failure> {
     let dir = output_dir();
     let report = dir.join(format!("{name}.json"));
     let prepared = fs::create_dir_all(&dir).map(|()| fs::remove_file(&report));
@@ -69,7 +69,7 @@ fn clear_report(name: &str) -> Result<PathBuf, Failure> {
 }
 
 /// Success takes both a program that ends well and a report that says so; without a report one is written.
-fn conclude(name: &str, report: &Path, outcome: Outcome) -> Outcome {
+pub(super) fn conclude(name: &str, report: &Path, outcome: Outcome) -> Outcome {
     let Ok(text) = fs::read_to_string(report) else {
         let reason = match outcome {
             Ok(()) => "the program wrote no report".to_owned(),

@@ -94,7 +94,15 @@ const MAX_LINES: usize = 500;
 fn source_rules() -> Outcome {
     let root = root();
     let mut files = Vec::new();
-    for dir in ["src", "storehaus-cache/src", "storehaus-core/src", "storehaus-derive/src", "proof/src", "xtask/src"] {
+    for dir in [
+        "src",
+        "storehaus-cache/src",
+        "storehaus-core/src",
+        "storehaus-derive/src",
+        "proof/src",
+        "benches/src",
+        "xtask/src",
+    ] {
         rust_files(&root.join(dir), &mut files);
     }
     let mut broken = Vec::new();

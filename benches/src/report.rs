@@ -1,0 +1,212 @@
+//! What came out: a table for people and a file for machines.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Group, Latencies, Results};
+
+/// Median, smallest and largest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    /// Of at least one figure; of none all are zero.
+    pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = figures.into_iter().collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let (Some(&min), Some(&max)) = (sorted.first(), sorted.last()) else {
+            return Self { median: 0.0, min: 0.0, max: 0.0 };
+        };
+        let middle = sorted.len() / 2;
+        let median = if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 };
+        Self { median, min, max }
+    }
+
+    fn json(self) -> Value {
+        json!({"median": self.median, "min": self.min, "max": self.max})
+    }
+}
+
+/// The rate of `ours` over that of `other`, round by round.
+fn ratio(ours: &Results, other: &Results) -> Spread {
+    Spread::of(ours.samples.iter().zip(&other.samples).map(|(ours, other)| ours.rate() / other.rate()))
+}
+
+fn rates(results: &Results) -> Spread {
+    Spread::of(results.samples.iter().map(|sample| sample.rate()))
+}
+
+fn latencies(results: &Results) -> Latencies {
+    let mut all = Latencies::default();
+    results.samples.iter().for_each(|sample| all.merge(&sample.latencies));
+    all
+}
+
+/// How long an operation took on average. Where operations were not timed one by one, each has one item.
+fn mean(tasks: usize, results: &Results) -> Duration {
+    let (mut busy, mut operations) = (0.0, 0);
+    for sample in &results.samples {
+        busy += sample.elapsed.as_secs_f64() * tasks as f64;
+        operations += if sample.latencies.count() > 0 { sample.latencies.count() } else { sample.items };
+    }
+    Duration::from_secs_f64(busy / operations.max(1) as f64)
+}
+
+/// The notes of all rounds together.
+fn notes(results: &Results) -> Vec<(&'static str, u64)> {
+    let mut sums = std::collections::BTreeMap::new();
+    for (name, n) in results.samples.iter().flat_map(|sample| &sample.notes) {
+        *sums.entry(*name).or_insert(0) += n;
+    }
+    sums.into_iter().collect()
+}
+
+/// Each of ours with each other, in order.
+fn pairs(group: &Group) -> impl Iterator<Item = (&Results, &Results)> {
+    let ours = group.results.iter().filter(|results| results.ours);
+    ours.flat_map(|ours| group.results.iter().filter(|other| !other.ours).map(move |other| (ours, other)))
+}
+
+/// The table of a group.
+pub(crate) fn table(group: &Group) -> String {
+    let tasks = if group.tasks == 1 { "1 task".to_owned() } else { format!("{} tasks", group.tasks) };
+    let mut out = format!("{}, {tasks}\n", group.workload);
+    out += &format!("  {:40} {:>10} {:>21} {:>9} {:>9} {:>9}\n", "", "items/s", "min - max", "mean", "p50", "p99");
+    for results in &group.results {
+        let rate = rates(results);
+        let all = latencies(results);
+        let mean = mean(group.tasks, results);
+        let quantile = |share| all.quantile(share).map_or_else(|| "-".to_owned(), shown);
+        let range = format!("{} - {}", count(rate.min), count(rate.max));
+        let (median, mean, p50, p99) = (count(rate.median), shown(mean), quantile(0.5), quantile(0.99));
+        out += &format!("  {:40} {median:>10} {range:>21} {mean:>9} {p50:>9} {p99:>9}", results.name);
+        notes(results).iter().for_each(|(name, n)| out += &format!("  {name} {n}"));
+        out.push('\n');
+    }
+    for (ours, other) in pairs(group) {
+        let ratio = ratio(ours, other);
+        let name = format!("{} / {}", ours.name, other.name);
+        out += &format!("  {name:62} x {:.2}  ({:.2} - {:.2})\n", ratio.median, ratio.min, ratio.max);
+    }
+    out
+}
+
+/// The group as the file has it.
+fn json(group: &Group) -> Value {
+    let nanos = |quantile: Option<Duration>| quantile.map(|latency| latency.as_nanos() as u64);
+    let contestants = group.results.iter().map(|results| {
+        let all = latencies(results);
+        let rounds: Vec<_> = results.samples.iter().map(|sample| sample.rate()).collect();
+        let notes: serde_json::Map<_, _> =
+            notes(results).into_iter().map(|(name, n)| (name.to_owned(), n.into())).collect();
+        json!({
+            "name": results.name, "ours": results.ours, "per_second": rates(results).json(), "rounds": rounds,
+            "p50_ns": nanos(all.quantile(0.5)), "p99_ns": nanos(all.quantile(0.99)), "notes": notes,
+        })
+    });
+    let contestants: Vec<_> = contestants.collect();
+    let ratios: Vec<_> = pairs(group)
+        .map(|(ours, other)| json!({"ours": ours.name, "other": other.name, "ratio": ratio(ours, other).json()}))
+        .collect();
+    json!({"workload": group.workload, "tasks": group.tasks, "contestants": contestants, "ratios": ratios})
+}
+
+/// Writes the file; whoever reads meanwhile sees the whole file or none. Only a run that came to its end has one.
+pub(crate) fn write(machine: &Value, groups: &[Group], dir: &Path) -> io::Result<PathBuf> {
+    let rows: Vec<_> = groups.iter().map(json).collect();
+    let text = serde_json::to_string_pretty(&json!({"name": "bench", "ok": true, "machine": machine, "rows": rows}))?;
+    fs::create_dir_all(dir)?;
+    let (path, draft) = (dir.join("bench.json"), dir.join("bench.json.draft"));
+    fs::write(&draft, text + "\n")?;
+    fs::rename(&draft, &path)?;
+    Ok(path)
+}
+
+/// Prints a text.
+pub(crate) fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+fn count(n: f64) -> String {
+    match n {
+        n if n >= 10e6 => format!("{:.1} M", n / 1e6),
+        n if n >= 10e3 => format!("{:.1} k", n / 1e3),
+        n => format!("{n:.0}"),
+    }
+}
+
+fn shown(latency: Duration) -> String {
+    match latency.as_nanos() as f64 {
+        n if n < 10e3 => format!("{n:.0} ns"),
+        n if n < 10e6 => format!("{:.0} us", n / 1e3),
+        n => format!("{:.1} ms", n / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::Sample;
+
+    fn results(name: &'static str, ours: bool, items: &[u64]) -> Results {
+        let sample = |items: &u64| Sample { items: *items, elapsed: Duration::from_secs(1), ..Sample::default() };
+        Results { name, ours, samples: items.iter().map(sample).collect() }
+    }
+
+    fn group() -> Group {
+        let results = vec![results("store", true, &[100, 400, 90]), results("hand", false, &[200, 400, 30])];
+        Group { workload: "reads", tasks: 16, results }
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between() {
+        assert_eq!(Spread::of([4.0, 1.0, 3.0, 2.0]), Spread { median: 2.5, min: 1.0, max: 4.0 });
+    }
+
+    #[test]
+    fn a_ratio_compares_the_same_round() {
+        let group = group();
+        // Not the ratio of the medians, which is 0.5.
+        assert_eq!(ratio(&group.results[0], &group.results[1]), Spread { median: 1.0, min: 0.5, max: 3.0 });
+    }
+
+    #[test]
+    fn the_mean_is_that_of_operations_not_of_their_items() {
+        let mut results = results("batch", true, &[1_000, 1_000]);
+        assert_eq!(mean(1, &results), Duration::from_millis(1));
+        results.samples.iter_mut().for_each(|sample| sample.latencies.add(Duration::from_secs(1)));
+        assert_eq!(mean(1, &results), Duration::from_secs(1));
+        assert_eq!(mean(2, &results), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn the_table_names_contestants_notes_and_ratios() {
+        let mut group = group();
+        group.results[1].samples.iter_mut().for_each(|sample| sample.notes = [("stale", 2)].into());
+        let table = table(&group);
+        assert!(table.starts_with("reads, 16 tasks\n") && table.contains("stale 6"), "{table}");
+        assert!(table.contains("store / hand") && table.contains("x 1.00  (0.50 - 3.00)"), "{table}");
+    }
+
+    #[test]
+    fn the_file_says_ok_at_its_top() {
+        let dir = std::env::temp_dir().join(format!("storehaus-bench-report-{}", std::process::id()));
+        let text = fs::read_to_string(write(&json!({}), &[group()], &dir).unwrap()).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+        // The line by which `cargo xtask` recognises success.
+        assert!(text.lines().any(|line| line == "  \"ok\": true,"), "{text}");
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["rows"][0]["ratios"][0]["ratio"]["median"], 1.0);
+        assert_eq!(value["rows"][0]["contestants"][0]["per_second"]["median"], 100.0);
+    }
+}
