@@ -246,9 +246,7 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
             }
         }
     }
-}
 
-impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
     /// [`invalidate`](Self::invalidate) for a caller that can no longer wait: Redis is not read through this manager until
     /// the rows are removed from it.
     pub fn owe(&self, keys: &[Ld::Key]) {
