@@ -266,7 +266,7 @@ async fn what_is_owed_is_removed_before_anything_is_read() {
     assert_eq!(shelf.0.keys.lock().unwrap().len(), 1);
 
     table.set("1", "new");
-    cache.owe(&["1".to_owned()]);
+    drop(cache.announce(vec!["1".to_owned()]).await.unwrap());
     assert_eq!(name(&cache, "1").await.as_deref(), Some("new"));
     assert_eq!(manager.get_stats().await.unwrap().total.bypassed, 1);
 }

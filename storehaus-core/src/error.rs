@@ -53,6 +53,10 @@ pub enum StorehausError {
     /// There is no such row. Nothing was changed.
     #[error("{0}")]
     NotFound(Box<Failed>),
+    /// The change was committed, but the cache did not confirm that older rows are gone: other instances may serve them
+    /// until it does. Only stores that ask for it fail so.
+    #[error("{0}")]
+    NotInvalidated(Box<Failed>),
     /// The connection was lost after the change was sent: it may have been applied or not. Caches were invalidated.
     #[error("{0}")]
     OutcomeUnknown(Box<Failed>),
@@ -106,7 +110,14 @@ impl StorehausError {
 
     /// Whether it is certain that the database was not changed.
     pub fn is_unchanged(&self) -> bool {
-        !matches!(self, Self::Cache(_) | Self::Database(_) | Self::OutcomeUnknown(_) | Self::SchemaMismatch(_))
+        !matches!(
+            self,
+            Self::Cache(_)
+                | Self::Database(_)
+                | Self::NotInvalidated(_)
+                | Self::OutcomeUnknown(_)
+                | Self::SchemaMismatch(_)
+        )
     }
 
     pub(crate) fn at_row(mut self, row: usize) -> Self {
@@ -136,6 +147,7 @@ macro_rules! failed {
             | StorehausError::InvalidInput(failed)
             | StorehausError::KeyMismatch(failed)
             | StorehausError::NotFound(failed)
+            | StorehausError::NotInvalidated(failed)
             | StorehausError::OutcomeUnknown(failed)
             | StorehausError::SchemaMismatch(failed)
             | StorehausError::Serialization(failed)
@@ -331,6 +343,16 @@ impl Context {
             }
             _ => StorehausError::Database(failed(message.to_owned())),
         }
+    }
+
+    /// The cache refused to announce a write.
+    pub(crate) fn refused(&self, error: &CacheError) -> StorehausError {
+        StorehausError::Unavailable(self.failed(format!("nothing was changed: {error}")))
+    }
+
+    /// A committed write is not known to be invalidated.
+    pub(crate) fn not_invalidated(&self, error: &CacheError) -> StorehausError {
+        StorehausError::NotInvalidated(self.failed(format!("the change is committed: {error}")))
     }
 
     pub(crate) fn schema(&self, error: SchemaError) -> StorehausError {

@@ -10,6 +10,7 @@
 //! `shared` holds the lease protocol, `batch` the same for many keys at once.
 
 mod batch;
+mod change;
 mod handle;
 mod shared;
 
@@ -34,6 +35,7 @@ use crate::params::CacheParams;
 use crate::registry::{LocalHandle, Registration, TableGroup};
 use crate::remote::Remote;
 use crate::stats::Counters;
+pub use change::Change;
 use handle::Handle;
 
 /// What a read ends with.
@@ -229,48 +231,18 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
         inner.load(&id.to_key()).await.map(|loaded| loaded.row)
     }
 
-    /// Removes these rows from every tier of every store on the table. When it returns, no read that starts
-    /// afterwards through this manager is served an older row; where Redis confirmed, no read anywhere is.
+    /// Removes these rows from every tier of every store on the table: a [`Change`] that is over already. When it
+    /// returns, no read that starts afterwards through this manager is served an older row; where Redis confirmed, no
+    /// read anywhere is.
     ///
     /// # Cancel safety
     /// Dropping the future after its first poll ends the wait for Redis and nothing else: what Redis did not confirm is
     /// remembered, and what is held in process is removed.
     pub async fn invalidate(&self, keys: &[Ld::Key]) {
-        let inner = &self.inner;
-        inner.counters.invalidations.add(keys.len() as u64);
-        let _local = AfterShared { group: &inner.group, keys };
-        if let Some(remote) = inner.manager.remote() {
-            let shared = inner.group.shared_keys(keys);
-            if !shared.is_empty() {
-                remote.invalidate(shared).await;
-            }
-        }
-    }
-
-    /// [`invalidate`](Self::invalidate) for a caller that can no longer wait: Redis is not read through this manager until
-    /// the rows are removed from it.
-    pub fn owe(&self, keys: &[Ld::Key]) {
-        let inner = &self.inner;
-        inner.counters.invalidations.add(keys.len() as u64);
-        if let Some(remote) = inner.manager.remote() {
-            let shared = inner.group.shared_keys(keys);
-            if !shared.is_empty() {
-                remote.owe(shared);
-            }
-        }
-        inner.group.invalidate_local(keys);
-    }
-}
-
-/// Removes rows from the in-process tiers when it is dropped: after the shared tier, whatever becomes of the future.
-struct AfterShared<'a, K: KeyRef + 'static> {
-    group: &'a TableGroup,
-    keys: &'a [K],
-}
-
-impl<K: KeyRef + 'static> Drop for AfterShared<'_, K> {
-    fn drop(&mut self) {
-        self.group.invalidate_local(self.keys);
+        let mut change = self.change();
+        change.add(keys.iter().cloned());
+        // An error would say that Redis did not confirm; that is remembered.
+        change.settle().await.ok();
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use storehaus_cache::KeyRef;
 
 use super::loader::TableLoader;
-use super::{Cache, GenericStore, statement};
+use super::{GenericStore, statement};
 use crate::backend::Backend;
 use crate::error::{Context, Result, StorehausError};
 use crate::model::{AssignedBy, ModelKey, Persist};
@@ -146,59 +146,36 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         let cache = self.cache()?.cloned();
         let table = self.inner.table.clone();
         let task = async move {
-            let running = cache.as_ref().map(|cache| cache.manager().background());
-            // Armed before the first statement: a runtime that is shut down drops this task wherever it stands.
-            let mut owed = Owed { cache, keys };
+            // Announced before the first statement: a runtime that is shut down drops this task wherever it stands.
+            let change = match &cache {
+                Some(cache) => Some(cache.announce(keys).await.map_err(|error| context.refused(&error))?),
+                None => None,
+            };
             let lost = || Err(StorehausError::OutcomeUnknown(context.failed("the write ended without a result")));
             let done = AssertUnwindSafe(work(table)).catch_unwind().await.unwrap_or_else(|_| lost());
-            let result = match done {
-                Ok((result, more)) => {
-                    owed.keys.extend(more);
-                    Ok(result)
-                }
-                Err(error) => {
-                    if error.is_unchanged() {
-                        owed.keys.clear();
-                    }
+            let Some(mut change) = change else { return done.map(|(result, _)| result) };
+            match done {
+                Err(error) if error.is_unchanged() => {
+                    change.withdraw().await;
                     Err(error)
                 }
-            };
-            owed.invalidate().await;
-            drop(running);
-            result
+                Err(error) => {
+                    // The first error says more; what Redis did not confirm is remembered.
+                    change.settle().await.ok();
+                    Err(error)
+                }
+                Ok((result, more)) => {
+                    change.add(more);
+                    change.settle().await.map_err(|error| context.not_invalidated(&error))?;
+                    Ok(result)
+                }
+            }
         };
         match tokio::spawn(task).await {
             Ok(result) => result,
             Err(_) => Err(StorehausError::OutcomeUnknown(
                 context.failed("the runtime was shut down while the write was under way"),
             )),
-        }
-    }
-}
-
-/// Rows that may have changed and are not invalidated yet. Dropped with any left, they are remembered as such.
-struct Owed<T: Persist<DB>, DB: Backend> {
-    cache: Option<Cache<T, DB>>,
-    keys: Vec<T::Key>,
-}
-
-impl<T: Persist<DB>, DB: Backend> Owed<T, DB> {
-    async fn invalidate(mut self) {
-        if let Some(cache) = &self.cache
-            && !self.keys.is_empty()
-        {
-            cache.invalidate(&self.keys).await;
-        }
-        self.keys.clear();
-    }
-}
-
-impl<T: Persist<DB>, DB: Backend> Drop for Owed<T, DB> {
-    fn drop(&mut self) {
-        if let Some(cache) = &self.cache
-            && !self.keys.is_empty()
-        {
-            cache.owe(&self.keys);
         }
     }
 }
