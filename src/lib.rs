@@ -45,7 +45,10 @@
 //! | [`Model`](derive@Model), [`Column`](derive@Column) | the derives |
 //! | [`StoreHaus`] | one database, one cache, and the stores on them |
 //! | [`GenericStore`] | the operations on one model; its page states consistency and cost of each |
+//! | [`Tx`] | a transaction, and the stores inside it |
 //! | [`CacheConfig`], [`CacheManager`], [`CacheParams`] | the cache, for all stores and for one |
+//! | [`StoreCache`], [`mod@explain`], [`AuditOptions`] | what the cache holds, and whether that is right |
+//! | [`outbox`] | invalidations that survive their writer, and changes by other programs |
 //! | [`StorehausError`], [`CacheError`] | what goes wrong |
 //! | [`mod@column`], [`model`], [`backend`], [`schema`] | what the derive writes, for those who implement it by hand |
 //!
@@ -60,12 +63,12 @@
 //! At least one of `postgres` and `sqlite` is needed. Features only add; none changes what a call does.
 
 pub use storehaus_cache::{
-    CacheConfig, CacheError, CacheManager, CacheParams, CacheStats, Failure, Health, IntoTimeout, IntoTtl, Json, L1,
-    StoreStats, Ttl,
+    AuditOptions, BusStats, CacheConfig, CacheError, CacheManager, CacheParams, CacheStats, Coherence, Explanation,
+    Failure, Health, IntoTimeout, IntoTtl, Json, L1, OnCacheDown, StoreStats, Ttl, explain,
 };
 pub use storehaus_core::{
-    Builder, Failed, GenericStore, Models, Result, SignalManager, StoreHaus, StorehausError, backend, column, model,
-    schema,
+    Builder, Failed, GenericStore, Isolation, Models, Result, SignalManager, StoreCache, StoreHaus, StorehausError, Tx,
+    TxOptions, TxStore, backend, column, model, outbox, schema,
 };
 pub use storehaus_derive::{Column, Model};
 
@@ -89,8 +92,8 @@ pub mod prelude {
     pub use crate::rust_decimal::Decimal;
     pub use crate::uuid::Uuid;
     pub use crate::{
-        CacheConfig, CacheError, CacheManager, CacheParams, CacheStats, Column, DbPool, GenericStore, Json, L1, Model,
-        StoreHaus, StorehausError, Ttl,
+        CacheConfig, CacheError, CacheManager, CacheParams, CacheStats, Coherence, Column, DbPool, GenericStore,
+        Isolation, Json, L1, Model, OnCacheDown, StoreHaus, StorehausError, Ttl, Tx, TxOptions,
     };
 
     #[cfg(feature = "postgres")]
@@ -126,4 +129,10 @@ mod documents {
 
     #[doc = include_str!("../docs/models.md")]
     struct Models;
+
+    #[doc = include_str!("../docs/outbox.md")]
+    struct Outbox;
+
+    #[doc = include_str!("../docs/transactions.md")]
+    struct Transactions;
 }

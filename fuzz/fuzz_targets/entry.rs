@@ -46,6 +46,7 @@ fn sealed(payload: &[u8]) -> Vec<u8> {
         token: Token { instance: 4, serial: 5 },
         expires: Millis(NOW.0 + 60_000),
         refresh: Millis(NOW.0 + 48_000),
+        filled: NOW,
         absent: false,
     };
     let mut entry = header::open(&stamp, payload.len());

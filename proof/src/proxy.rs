@@ -1,13 +1,14 @@
 //! A TCP proxy that misbehaves on demand.
 //!
-//! It stands between a client and a server on the loopback and can delay replies, hold them, swallow every byte, cut
-//! all connections and refuse new ones. The switches act on open connections at once.
+//! It stands between a client and a server on the loopback and can delay and hold either direction, lose, repeat or
+//! spoil single replies, swallow every byte, cut all connections, refuse or reset new ones, and send them elsewhere.
+//! The switches act on open connections at once.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,7 +31,20 @@ pub struct Proxy {
     task: JoinHandle<()>,
 }
 
-/// How replies are delayed. The same seed delays the same chunks of the same connections by the same time.
+/// What happens to one chunk of replies: what the server sent by the time the proxy looked, one reply or several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prank {
+    /// So many bytes arrive, then the connection is closed.
+    CutAfter(usize),
+    /// It never arrives; what follows does.
+    Drop,
+    /// It arrives twice.
+    Duplicate,
+    /// Other bytes arrive in its place, as many.
+    Garble,
+}
+
+/// How one direction is delayed. The same seed delays the same chunks of the same connections by the same time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delay {
     /// The share of chunks that are delayed, from 0 to 1.
@@ -43,19 +57,31 @@ pub struct Delay {
 
 #[derive(Debug)]
 struct Shared {
-    upstream: SocketAddr,
+    /// Where new connections go.
+    upstream: Mutex<SocketAddr>,
     /// Read by every connection before each chunk; a watch, so that those who wait on it wake.
     switches: watch::Sender<Switches>,
     /// Counts the cuts; a connection ends when it changes.
     cuts: watch::Sender<u64>,
     /// How many connections are open.
     open: AtomicUsize,
+    /// How many connections were accepted, those that were reset at once included.
+    accepted: AtomicU64,
+    /// How many chunks of requests may pass before requests are held; `u64::MAX` while there is no such bound.
+    allowance: AtomicU64,
+    /// What happens to the next chunk of replies; taken by the connection it happens on.
+    prank: Mutex<Option<Prank>>,
+    /// How many pranks were played.
+    played: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Switches {
     delay: Option<Delay>,
+    delay_requests: Option<Delay>,
     hold: bool,
+    hold_requests: bool,
+    reset: bool,
     swallow: bool,
 }
 
@@ -68,10 +94,14 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            upstream,
+            upstream: Mutex::new(upstream),
             switches: watch::Sender::new(Switches::default()),
             cuts: watch::Sender::new(0),
             open: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            allowance: AtomicU64::new(u64::MAX),
+            prank: Mutex::new(None),
+            played: AtomicU64::new(0),
         });
         let (listening, orders) = mpsc::channel(1);
         let task = tokio::spawn(accept(listener, addr, orders, Arc::clone(&shared)));
@@ -86,6 +116,53 @@ impl Proxy {
     /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
+    }
+
+    /// How many connections were opened so far, those that were reset at once included.
+    pub fn accepted(&self) -> u64 {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// How many pranks were played so far.
+    pub fn played(&self) -> u64 {
+        self.shared.played.load(Ordering::SeqCst)
+    }
+
+    /// Plays a prank on the next chunk of replies, on whichever connection it comes.
+    pub fn play(&self, prank: Prank) {
+        *locked(&self.shared.prank) = Some(prank);
+    }
+
+    /// Sends new connections elsewhere. Open connections stay where they are.
+    pub fn retarget(&self, upstream: SocketAddr) {
+        *locked(&self.shared.upstream) = upstream;
+    }
+
+    /// Delays requests from now on, or no longer.
+    pub fn delay_requests(&self, delay: Option<Delay>) {
+        self.shared.switches.send_modify(|switches| switches.delay_requests = delay);
+    }
+
+    /// Holds every request back until told otherwise; then they go out in order. Replies still reach the client.
+    pub fn hold_requests(&self, hold: bool) {
+        self.shared.allowance.store(u64::MAX, Ordering::SeqCst);
+        self.shared.switches.send_modify(|switches| switches.hold_requests = hold);
+    }
+
+    /// Lets so many more chunks of requests through, over all connections, and holds what follows until
+    /// [`hold_requests`](Self::hold_requests) is called with `false`.
+    pub fn hold_requests_after(&self, chunks: u64) {
+        self.shared.allowance.store(chunks, Ordering::SeqCst);
+    }
+
+    /// Whether requests are held.
+    pub fn holds_requests(&self) -> bool {
+        self.shared.switches.borrow().hold_requests
+    }
+
+    /// Resets every new connection as soon as it is accepted, or serves new ones again. Open connections stay.
+    pub fn reset_new(&self, reset: bool) {
+        self.shared.switches.send_modify(|switches| switches.reset = reset);
     }
 
     /// Delays replies from now on, or no longer.
@@ -140,6 +217,10 @@ impl Delay {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The finisher of splitmix64.
 fn mix(seed: u64) -> u64 {
     let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -176,6 +257,12 @@ async fn accept(
                 // A client that gave up before it was accepted concerns nobody.
                 let Ok(client) = accepted else { continue };
                 serial += 1;
+                shared.accepted.fetch_add(1, Ordering::SeqCst);
+                if shared.switches.borrow().reset {
+                    // A client that is gone already needs no reset.
+                    drop(client.set_zero_linger());
+                    continue;
+                }
                 // Subscribed here, so that a cut reaches it even before its task has run.
                 connections.spawn(connection(client, serial, Open::new(Arc::clone(&shared)), shared.cuts.subscribe()));
             }
@@ -209,15 +296,16 @@ impl Drop for Open {
 
 async fn connection(client: TcpStream, serial: u64, open: Open, mut cuts: watch::Receiver<u64>) {
     let shared = &open.0;
+    let upstream = *locked(&shared.upstream);
     let relay = async {
-        let server = TcpStream::connect(shared.upstream).await?;
+        let server = TcpStream::connect(upstream).await?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         tokio::try_join!(
-            requests(from_client, to_server, shared.switches.subscribe()),
-            replies(from_server, to_client, shared.switches.subscribe(), serial),
+            requests(from_client, to_server, shared, serial),
+            replies(from_server, to_client, shared, serial)
         )
     };
     tokio::select! {
@@ -227,29 +315,35 @@ async fn connection(client: TcpStream, serial: u64, open: Open, mut cuts: watch:
     }
 }
 
-async fn requests(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    switches: watch::Receiver<Switches>,
-) -> io::Result<()> {
+async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, connection: u64) -> io::Result<()> {
+    let mut switches = shared.switches.subscribe();
     let mut buffer = vec![0; CHUNK];
-    loop {
+    for chunk in 0.. {
         let length = from.read(&mut buffer).await?;
         if length == 0 {
             return to.shutdown().await;
         }
-        if !switches.borrow().swallow {
+        let delay = switches.borrow().delay_requests.as_ref().and_then(|delay| delay.roll(connection, chunk));
+        if let Some(delay) = delay {
+            sleep(delay).await;
+        }
+        if shared.is_used_up() {
+            shared.switches.send_modify(|switches| switches.hold_requests = true);
+        }
+        let swallow = match switches.wait_for(|switches| !switches.hold_requests).await {
+            Ok(switches) => switches.swallow,
+            // The proxy is being dropped.
+            Err(_) => return Ok(()),
+        };
+        if !swallow {
             to.write_all(&buffer[..length]).await?;
         }
     }
+    Ok(())
 }
 
-async fn replies(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut switches: watch::Receiver<Switches>,
-    connection: u64,
-) -> io::Result<()> {
+async fn replies(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, connection: u64) -> io::Result<()> {
+    let mut switches = shared.switches.subscribe();
     let mut buffer = vec![0; CHUNK];
     for chunk in 0.. {
         let length = from.read(&mut buffer).await?;
@@ -265,205 +359,42 @@ async fn replies(
         if length == 0 {
             return to.shutdown().await;
         }
-        if !swallow {
-            to.write_all(&buffer[..length]).await?;
+        if swallow {
+            continue;
+        }
+        let prank = locked(&shared.prank).take();
+        if prank.is_some() {
+            shared.played.fetch_add(1, Ordering::SeqCst);
+        }
+        match prank {
+            None => to.write_all(&buffer[..length]).await?,
+            Some(Prank::Drop) => {}
+            Some(Prank::Duplicate) => {
+                to.write_all(&buffer[..length]).await?;
+                to.write_all(&buffer[..length]).await?;
+            }
+            Some(Prank::Garble) => {
+                for (at, byte) in buffer[..length].iter_mut().enumerate() {
+                    *byte ^= mix(connection ^ (at as u64)) as u8 | 1;
+                }
+                to.write_all(&buffer[..length]).await?;
+            }
+            Some(Prank::CutAfter(bytes)) => {
+                to.write_all(&buffer[..length.min(bytes)]).await?;
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
         }
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::*;
-    use tokio::time::timeout;
-
-    /// Far more than anything here takes; only a failure waits for it.
-    const SOON: Duration = Duration::from_secs(10);
-
-    /// Long enough for bytes that must not arrive to arrive; a slow machine can only make the test pass.
-    const QUIET: Duration = Duration::from_millis(50);
-
-    /// A server that echoes, and tells whenever it has.
-    async fn echo() -> (SocketAddr, mpsc::UnboundedReceiver<usize>) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let (tell, told) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let tell = tell.clone();
-                tokio::spawn(async move {
-                    let mut buffer = [0; 1024];
-                    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-                        if stream.write_all(&buffer[..length]).await.is_err() || tell.send(length).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-        (addr, told)
-    }
-
-    async fn exchange(stream: &mut TcpStream, text: &[u8]) -> io::Result<Vec<u8>> {
-        stream.write_all(text).await?;
-        receive(stream, text.len()).await
-    }
-
-    async fn receive(stream: &mut TcpStream, length: usize) -> io::Result<Vec<u8>> {
-        let mut back = vec![0; length];
-        timeout(SOON, stream.read_exact(&mut back)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        Ok(back)
-    }
-
-    async fn is_quiet(stream: &mut TcpStream) -> bool {
-        timeout(QUIET, stream.read(&mut [0; 16])).await.is_err()
-    }
-
-    /// Whether the other side closes, by whatever means.
-    async fn closes(stream: &mut TcpStream) -> bool {
-        matches!(timeout(SOON, stream.read(&mut [0; 16])).await, Ok(Ok(0) | Err(_)))
-    }
-
-    #[tokio::test]
-    async fn bytes_pass() {
-        let (upstream, _told) = echo().await;
-        let proxy = Proxy::start(upstream).await.unwrap();
-        let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
-        let text = vec![7; 5 * CHUNK];
-        let (mut from, mut to) = client.split();
-        let sent = async { to.write_all(&text).await };
-        let mut back = vec![0; text.len()];
-        let (sent, read) = tokio::join!(sent, timeout(SOON, from.read_exact(&mut back)));
-        sent.unwrap();
-        read.unwrap().unwrap();
-        assert_eq!(back, text);
-        assert_eq!(proxy.connections(), 1);
-    }
-
-    #[tokio::test]
-    async fn held_replies_arrive_when_released() {
-        let (upstream, mut told) = echo().await;
-        let proxy = Proxy::start(upstream).await.unwrap();
-        let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
-        proxy.hold_replies(true);
-        client.write_all(b"one").await.unwrap();
-        assert_eq!(told.recv().await, Some(3));
-        assert!(is_quiet(&mut client).await);
-        proxy.hold_replies(false);
-        assert_eq!(receive(&mut client, 3).await.unwrap(), b"one");
-    }
-
-    #[tokio::test]
-    async fn delayed_replies_arrive_late_and_in_order() {
-        let (upstream, _told) = echo().await;
-        let proxy = Proxy::start(upstream).await.unwrap();
-        let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
-        let wait = Duration::from_millis(40);
-        proxy.delay_replies(Some(Delay { probability: 1.0, millis: 40..=40, seed: 1 }));
-        let started = Instant::now();
-        assert_eq!(exchange(&mut client, b"late").await.unwrap(), b"late");
-        assert!(started.elapsed() >= wait, "{:?}", started.elapsed());
-
-        proxy.delay_replies(Some(Delay { probability: 0.5, millis: 0..=2, seed: 1 }));
-        let numbers: Vec<u8> = (0..200).collect();
-        for number in &numbers {
-            client.write_all(&[*number]).await.unwrap();
-        }
-        assert_eq!(receive(&mut client, numbers.len()).await.unwrap(), numbers);
-    }
-
-    #[tokio::test]
-    async fn a_cut_closes_what_is_open_even_while_it_is_held() {
-        let (upstream, mut told) = echo().await;
-        let proxy = Proxy::start(upstream).await.unwrap();
-        let mut idle = TcpStream::connect(proxy.addr()).await.unwrap();
-        exchange(&mut idle, b"x").await.unwrap();
-        told.recv().await.unwrap();
-        let mut held = TcpStream::connect(proxy.addr()).await.unwrap();
-        proxy.hold_replies(true);
-        held.write_all(b"y").await.unwrap();
-        told.recv().await.unwrap();
-        assert_eq!(proxy.connections(), 2);
-        proxy.cut();
-        assert!(closes(&mut idle).await && closes(&mut held).await);
-        proxy.hold_replies(false);
-        let mut fresh = TcpStream::connect(proxy.addr()).await.unwrap();
-        assert_eq!(exchange(&mut fresh, b"again").await.unwrap(), b"again");
-        assert_eq!(proxy.connections(), 1);
-    }
-
-    #[tokio::test]
-    async fn refusing_spares_what_is_open() {
-        let (upstream, _told) = echo().await;
-        let proxy = Proxy::start(upstream).await.unwrap();
-        let mut old = TcpStream::connect(proxy.addr()).await.unwrap();
-        exchange(&mut old, b"x").await.unwrap();
-        proxy.refuse_new(true).await.unwrap();
-        let refused = TcpStream::connect(proxy.addr()).await.unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        assert_eq!(exchange(&mut old, b"still").await.unwrap(), b"still");
-        proxy.refuse_new(false).await.unwrap();
-        let mut new = TcpStream::connect(proxy.addr()).await.unwrap();
-        assert_eq!(exchange(&mut new, b"new").await.unwrap(), b"new");
-    }
-
-    #[tokio::test]
-    async fn swallowed_bytes_never_arrive() {
-        let (upstream, mut told) = echo().await;
-        let proxy = Proxy::start(upstream).await.unwrap();
-        let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
-        exchange(&mut client, b"x").await.unwrap();
-        told.recv().await.unwrap();
-        proxy.drop_silently(true);
-        client.write_all(b"lost").await.unwrap();
-        assert!(is_quiet(&mut client).await);
-        assert!(told.try_recv().is_err());
-        proxy.drop_silently(false);
-        assert_eq!(exchange(&mut client, b"found").await.unwrap(), b"found");
-        assert_eq!(told.recv().await, Some(5));
-    }
-
-    #[tokio::test]
-    async fn dropping_the_proxy_closes_everything() {
-        let (upstream, _told) = echo().await;
-        let proxy = Proxy::start(upstream).await.unwrap();
-        let addr = proxy.addr();
-        let mut client = TcpStream::connect(addr).await.unwrap();
-        exchange(&mut client, b"x").await.unwrap();
-        drop(proxy);
-        assert!(closes(&mut client).await);
-        assert!(TcpStream::connect(addr).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_client_is_closed_when_the_server_is_away() {
-        let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
-        let proxy = Proxy::start(nobody).await.unwrap();
-        let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
-        assert!(closes(&mut client).await);
-    }
-
-    #[test]
-    fn a_seed_repeats_its_delays() {
-        let delay = |seed| Delay { probability: 0.25, millis: 5..=9, seed };
-        let rolls = |seed| (0..4000).map(|at| delay(seed).roll(at % 7, at)).collect::<Vec<_>>();
-        assert_eq!(rolls(1), rolls(1));
-        assert_ne!(rolls(1), rolls(2));
-        let delays: Vec<_> = rolls(1).into_iter().flatten().map(|delay| delay.as_millis()).collect();
-        assert!((800..1200).contains(&delays.len()), "{}", delays.len());
-        for millis in 5..=9 {
-            assert!(delays.contains(&millis), "{millis} ms never came");
-        }
-        assert!(delays.iter().all(|millis| (5..=9).contains(millis)));
-    }
-
-    #[test]
-    fn probabilities_of_zero_and_one_are_exact() {
-        let rolls =
-            |probability| (0..1000).filter_map(move |at| Delay { probability, millis: 0..=0, seed: 3 }.roll(0, at));
-        assert_eq!((rolls(0.0).count(), rolls(1.0).count()), (0, 1000));
+impl Shared {
+    /// Whether the chunk at hand is the first that may not pass any more.
+    fn is_used_up(&self) -> bool {
+        let take = |left: u64| (left != u64::MAX).then(|| left.saturating_sub(1));
+        self.allowance.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) == Ok(0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,7 @@ impl Report {
     /// When the file cannot be written.
     pub fn finish(&self) -> io::Result<PathBuf> {
         io::stdout().write_all(self.table().as_bytes())?;
-        self.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/xtask"))
+        self.write(&output_dir())
     }
 
     /// Writes `NAME.json` in `dir`; whoever reads meanwhile sees the whole file or none.
@@ -87,6 +87,11 @@ impl Report {
         fs::rename(&draft, &path)?;
         Ok(path)
     }
+}
+
+/// Where reports and what belongs to them are written: `target/xtask` of the workspace.
+pub fn output_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/xtask")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use storehaus::prelude::*;
 use storehaus_cache::codec::header::Token;
-use storehaus_cache::l2::{Fill, L2, L2Error, LeaseReply, ManyReply, Reply};
+use storehaus_cache::l2::{Claim, Cleared, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Reply};
 use storehaus_cache::loader::{Aborted, Loader};
 use storehaus_cache::record::{RecordCache, StoreInfo, Tiers};
 use storehaus_cache::redis::RedisTier;
@@ -151,8 +151,21 @@ impl L2 for WithoutFence {
         Ok(())
     }
 
-    async fn delete(&self, keys: &[String]) -> Result<u64, L2Error> {
-        self.tier.delete(keys).await
+    /// Places no mark, which its readers would heed.
+    async fn announce(&self, _keys: &[String], _token: Token, _ttl: Duration) -> Result<Incarnation, L2Error> {
+        Ok(0)
+    }
+
+    async fn renew(&self, keys: &[String], _token: Token, _ttl: Duration) -> Result<Vec<bool>, L2Error> {
+        Ok(vec![true; keys.len()])
+    }
+
+    async fn clear(&self, keys: &[Claim]) -> Result<Cleared, L2Error> {
+        self.tier.clear(keys).await
+    }
+
+    async fn withdraw(&self, _keys: &[String], _token: Token) -> Result<(), L2Error> {
+        Ok(())
     }
 
     async fn ttl(&self, key: &str) -> Result<Option<Duration>, L2Error> {

@@ -1,5 +1,6 @@
 //! The seams to the machine: time and randomness.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -50,9 +51,23 @@ impl Environment for System {
 
     /// SplitMix64 (Steele, Lea, Flood 2014): for jitter, not for secrets.
     fn random(&self) -> u64 {
-        let mut z = self.state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        mix(self.state.fetch_add(STEP, Ordering::Relaxed))
     }
+}
+
+/// As [`Environment::random`], without a counter that all threads share: for a decision on every hit.
+pub(crate) fn thread_random() -> u64 {
+    thread_local! {
+        static STATE: Cell<u64> = Cell::new(Uuid::new_v4().as_u64_pair().0);
+    }
+    // A thread that ends has no state any more.
+    STATE.try_with(|state| mix(state.replace(state.get().wrapping_add(STEP)))).unwrap_or(u64::MAX)
+}
+
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }

@@ -103,6 +103,86 @@ impl<K: Hash + Eq + Copy, T: Clone> Drop for Registered<K, T> {
     }
 }
 
+/// Loads that nobody may have who came after they began: per key one is under way at most, and whoever comes meanwhile
+/// shares the next. Guards the map alone, never across an await.
+#[derive(Debug)]
+pub(crate) struct Turns<K, T> {
+    shards: Box<[Mutex<Nexts<K, T>>]>,
+    hasher: std::hash::RandomState,
+}
+
+type Nexts<K, T> = HashMap<K, Next<T>>;
+
+/// The load after the one under way, if anybody waits for it.
+type Next<T> = Option<(Leader<T>, Follower<T>)>;
+
+impl<K: Hash + Eq, T: Clone> Turns<K, T> {
+    pub(crate) fn new() -> Self {
+        Self { shards: (0..16).map(|_| Mutex::default()).collect(), hasher: std::hash::RandomState::new() }
+    }
+
+    /// Waits for the first load that begins from now on. With a leader the caller has to run it, and those that follow:
+    /// see [`Turn::pass_on`].
+    pub(crate) fn enter(self: &Arc<Self>, key: &K) -> (Follower<T>, Option<Turn<K, T>>)
+    where
+        K: Clone,
+    {
+        let mut keys = self.shard(key);
+        match keys.get_mut(key) {
+            Some(Some((_, follower))) => (follower.clone(), None),
+            Some(next) => {
+                let (leader, follower) = flight();
+                *next = Some((leader, follower.clone()));
+                (follower, None)
+            }
+            None => {
+                keys.insert(key.clone(), None);
+                let (leader, follower) = flight();
+                (follower, Some(Turn { turns: Arc::clone(self), key: key.clone(), leader: Some(leader) }))
+            }
+        }
+    }
+
+    fn shard(&self, key: &K) -> MutexGuard<'_, Nexts<K, T>> {
+        use std::hash::BuildHasher as _;
+        lock(&self.shards[self.hasher.hash_one(key) as usize % self.shards.len()])
+    }
+}
+
+/// The right to load. Dropping it lets nobody wait.
+#[derive(Debug)]
+pub(crate) struct Turn<K: Hash + Eq, T: Clone> {
+    turns: Arc<Turns<K, T>>,
+    key: K,
+    /// `None` once the last load was handed out.
+    leader: Option<Leader<T>>,
+}
+
+impl<K: Hash + Eq, T: Clone> Turn<K, T> {
+    /// Hands out what was loaded; whether others came meanwhile, who need another load.
+    pub(crate) fn pass_on(&mut self, outcome: T) -> bool {
+        if let Some(leader) = self.leader.take() {
+            leader.publish(outcome);
+        }
+        let mut keys = self.turns.shard(&self.key);
+        match keys.get_mut(&self.key).and_then(Option::take) {
+            Some((leader, _)) => self.leader = Some(leader),
+            None => {
+                keys.remove(&self.key);
+            }
+        }
+        self.leader.is_some()
+    }
+}
+
+impl<K: Hash + Eq, T: Clone> Drop for Turn<K, T> {
+    fn drop(&mut self) {
+        if self.leader.is_some() {
+            self.turns.shard(&self.key).remove(&self.key);
+        }
+    }
+}
+
 /// Locks a mutex whose data stays valid whatever its last holder did: each critical section is one map operation.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -126,5 +206,27 @@ mod tests {
         let follower = flights.join(1).unwrap();
         drop(leader);
         assert_eq!(follower.outcome().await, None);
+    }
+
+    #[tokio::test]
+    async fn who_comes_during_a_load_shares_the_next_one() {
+        let turns = Arc::new(Turns::<u64, u64>::new());
+        let (first, turn) = turns.enter(&1);
+        let mut turn = turn.unwrap();
+        let ((second, none), (third, nobody)) = (turns.enter(&1), turns.enter(&1));
+        assert!(none.is_none() && nobody.is_none());
+        assert!(turns.enter(&2).1.is_some(), "another key has loads of its own");
+        assert!(turn.pass_on(7));
+        let (fourth, _) = turns.enter(&1);
+        assert!(turn.pass_on(8));
+        assert!(!turn.pass_on(9));
+        assert_eq!((first.outcome().await, second.outcome().await), (Some(7), Some(8)));
+        assert_eq!((third.outcome().await, fourth.outcome().await), (Some(8), Some(9)));
+
+        let (_, turn) = turns.enter(&1);
+        let (stranded, _) = turns.enter(&1);
+        drop(turn);
+        assert_eq!(stranded.outcome().await, None);
+        assert!(turns.enter(&1).1.is_some());
     }
 }

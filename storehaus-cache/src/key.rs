@@ -164,6 +164,12 @@ pub fn decode_id<K: Key>(encoded: &str) -> Option<K> {
     parts.is_done().then_some(key)
 }
 
+/// A key from the texts of its parts; `None` when they are no key of this type.
+pub fn from_parts<K: Key>(parts: &[String]) -> Option<K> {
+    let escaped: Vec<String> = parts.iter().map(|part| escape(part)).collect();
+    decode_id(&escaped.join(","))
+}
+
 /// Checks a global or store prefix.
 ///
 /// # Errors
@@ -364,6 +370,24 @@ mod tests {
         assert!(KeySpace::new("a", "").unwrap_err().contains("empty"));
         assert!(KeySpace::new("a:b", "s").is_err());
         assert!(KeySpace::new("a", &"s".repeat(65)).is_err());
+    }
+
+    #[test]
+    fn keys_are_made_of_the_texts_of_their_parts() {
+        let parts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let id: Uuid = "123e4567-e89b-12d3-a456-426614174000".parse().unwrap();
+        assert_eq!(from_parts(&parts(&["123e4567-e89b-12d3-a456-426614174000"])), Some(id));
+        assert_eq!(from_parts(&parts(&["123E4567E89B12D3A456426614174000"])), Some(id));
+        assert_eq!(from_parts(&parts(&["-7"])), Some(-7i64));
+        assert_eq!(from_parts(&parts(&["a,b:%"])), Some("a,b:%".to_owned()));
+        assert_eq!(from_parts(&parts(&[""])), Some(String::new()));
+        let long = "x".repeat(2 * MAX_ID_BYTES);
+        assert_eq!(from_parts(&parts(&[&long])), Some(long));
+        assert_eq!(from_parts(&parts(&["7", "a,b"])), Some((7i32, "a,b".to_owned())));
+        assert_eq!(from_parts::<(i32, String)>(&parts(&["7"])), None);
+        assert_eq!(from_parts::<i16>(&parts(&["70000"])), None);
+        assert_eq!(from_parts::<i64>(&parts(&["1", "2"])), None);
+        assert_eq!(from_parts::<i64>(&[]), None);
     }
 
     proptest! {

@@ -3,21 +3,39 @@
 //! [`L2`] is implemented by the Redis tier. An implementation makes one attempt and reports what happened; deadlines,
 //! retries, the breaker and the journal of invalidations that could not be delivered belong to `Remote`.
 
-use std::future::Future;
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::Stream;
 use futures_util::future::try_join_all;
 use thiserror::Error;
 
-use crate::codec::header::Token;
+use crate::codec::header::{HEADER_BYTES, Token};
 
 /// The identity of the server a reply came from; changes when it restarts or another one is promoted.
 pub type Incarnation = u64;
 
+/// The messages of a subscription, in the order the server sent them. It ends when the connection does.
+pub type Messages = Pin<Box<dyn Stream<Item = Vec<u8>> + Send>>;
+
 /// The shared tier: a key-value server with expiry and compare-and-set on one key.
 pub trait L2: Send + Sync + 'static {
+    /// Whether [`publish`](Self::publish) and [`subscribe`](Self::subscribe) work. Without, rows in process are bounded
+    /// by their age alone.
+    const HAS_BUS: bool = false;
+
     /// What stands under `key`. One command: `GET`.
     fn get(&self, key: &str) -> impl Future<Output = Result<Reply, L2Error>> + Send;
+
+    /// What stands under `key`, of a value the header alone. One command: `GETRANGE`.
+    fn head(&self, key: &str) -> impl Future<Output = Result<Reply, L2Error>> + Send {
+        async move {
+            let mut reply = self.get(key).await?;
+            reply.bytes.iter_mut().for_each(|bytes| bytes.truncate(HEADER_BYTES));
+            Ok(reply)
+        }
+    }
 
     /// What stands under each of `keys`, in order. One command: `MGET`. A key of another type reads as empty.
     fn get_many(&self, keys: &[String]) -> impl Future<Output = Result<ManyReply, L2Error>> + Send;
@@ -33,7 +51,8 @@ pub trait L2: Send + Sync + 'static {
         ttl: Duration,
     ) -> impl Future<Output = Result<Vec<Option<LeaseReply>>, L2Error>> + Send;
 
-    /// Places a lease where the content still starts with `seen`, or where nothing stands. One script call.
+    /// Places a lease where the content still starts with `seen`, where nothing stands, or over a value of another type.
+    /// One script call.
     fn replace(
         &self,
         key: &str,
@@ -57,20 +76,59 @@ pub trait L2: Send + Sync + 'static {
     /// Gives back each lease that is still in place, in one round trip.
     fn release(&self, leases: &[(String, Token)]) -> impl Future<Output = Result<(), L2Error>> + Send;
 
-    /// Removes whatever stands under `keys`; how many existed. One command: `DEL`.
-    fn delete(&self, keys: &[String]) -> impl Future<Output = Result<u64, L2Error>> + Send;
+    /// Adds the intent `token` to each of `keys`, for `ttl` on the server's clock; whatever else stood there gives way.
+    /// Where the intent stands already, its time begins again. One round trip.
+    fn announce(
+        &self,
+        keys: &[String],
+        token: Token,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Incarnation, L2Error>> + Send;
+
+    /// Begins the time of the intent `token` again under each of `keys` where it still stands; whether it did. One round
+    /// trip.
+    fn renew(
+        &self,
+        keys: &[String],
+        token: Token,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Vec<bool>, L2Error>> + Send;
+
+    /// Removes whatever stands under `keys`, except the intents of others: those stay, and learn that they were not
+    /// alone. Beside each key stands the intent of the write that is over; `None` clears on behalf of nobody. One round
+    /// trip.
+    fn clear(&self, keys: &[Claim]) -> impl Future<Output = Result<Cleared, L2Error>> + Send;
+
+    /// Takes the intent `token` away from each of `keys` where it stands, and nothing else. One round trip.
+    fn withdraw(&self, keys: &[String], token: Token) -> impl Future<Output = Result<(), L2Error>> + Send;
 
     /// How long `key` has left; `None` when it does not exist. One command: `PTTL`.
     fn ttl(&self, key: &str) -> impl Future<Output = Result<Option<Duration>, L2Error>> + Send;
 
-    /// Removes every key that matches `glob` (already escaped), by `SCAN` and `UNLINK` in batches; how many.
+    /// Clears every key that matches `glob` (already escaped), found by `SCAN` in batches, as [`clear`](Self::clear) does
+    /// on behalf of nobody; how many were removed.
     fn delete_matching(&self, glob: &str) -> impl Future<Output = Result<u64, L2Error>> + Send;
+
+    /// Sends a message to all who are subscribed to `channel` now; how many those are. One command: `PUBLISH`.
+    fn publish(&self, _channel: &str, _message: &[u8]) -> impl Future<Output = Result<u64, L2Error>> + Send {
+        ready(Err(no_bus()))
+    }
+
+    /// Subscribes to `channels` on a connection of its own: what is published to them after this returned is delivered,
+    /// all channels in one order, until the connection ends.
+    fn subscribe(&self, _channels: &[String]) -> impl Future<Output = Result<Messages, L2Error>> + Send {
+        ready(Err(no_bus()))
+    }
 
     /// Opens a fresh connection and asks the server whether it is there. For the probe that ends an outage.
     fn probe(&self) -> impl Future<Output = Result<(), L2Error>> + Send;
 
     /// Drops every open connection, so that the next command opens a new one.
     fn reset(&self);
+}
+
+fn no_bus() -> L2Error {
+    L2Error::Refused { code: "ERR".to_owned(), detail: "this tier carries no messages".to_owned() }
 }
 
 /// The reply to [`L2::get`].
@@ -111,6 +169,18 @@ pub struct Fill {
     pub value: Vec<u8>,
     /// How long the value may stay.
     pub ttl: Duration,
+}
+
+/// A key to clear, and the intent under it that is over, if there is one.
+pub type Claim = (String, Option<Token>);
+
+/// What [`L2::clear`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleared {
+    /// Keys that were removed. A key with the intents of others is none of them.
+    pub removed: u64,
+    /// Keys under which the intent of the caller did not stand any more.
+    pub lost: u64,
 }
 
 /// What went wrong at the shared tier. Texts never hold values.
@@ -171,7 +241,19 @@ impl L2 for NoTier {
         match *self {}
     }
 
-    async fn delete(&self, _keys: &[String]) -> Result<u64, L2Error> {
+    async fn announce(&self, _keys: &[String], _token: Token, _ttl: Duration) -> Result<Incarnation, L2Error> {
+        match *self {}
+    }
+
+    async fn renew(&self, _keys: &[String], _token: Token, _ttl: Duration) -> Result<Vec<bool>, L2Error> {
+        match *self {}
+    }
+
+    async fn clear(&self, _keys: &[Claim]) -> Result<Cleared, L2Error> {
+        match *self {}
+    }
+
+    async fn withdraw(&self, _keys: &[String], _token: Token) -> Result<(), L2Error> {
         match *self {}
     }
 

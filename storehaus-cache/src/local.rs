@@ -3,20 +3,24 @@
 //! The [`Engine`] only stores; what makes the tier coherent stands here. A load is a *flight* registered under its
 //! key; its result may enter the tier only while that very flight is still registered, which is checked and done
 //! under one stripe lock. An invalidation takes the flight off and removes the entry under the same lock, so a load
-//! that began before a write was acknowledged can neither enter the tier nor be joined after it. Hits take no lock
-//! of ours.
+//! that began before a write was acknowledged can neither enter the tier nor be joined after it. While a write of a key
+//! is open, from [`begin`](LocalTier::begin) to [`end`](LocalTier::end), the tier holds nothing under it. Hits take no
+//! lock of ours.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hash};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, UnitWeighter};
 
+#[cfg(storehaus_broken)]
+use crate::broken::{self, Bug};
+use crate::codec::header::Token;
 use crate::flight::{Follower, Leader, flight, lock};
 
 const STRIPES: usize = 64;
@@ -45,16 +49,20 @@ pub trait Engine<K, V>: Send + Sync + 'static {
     fn evictions(&self) -> u64;
 }
 
-/// An entry: the row, or the knowledge that there is none, and when it ends on the monotonic clock.
+/// An entry: the row, or the knowledge that there is none, when it ends on the monotonic clock, and which value of the
+/// shared tier it is, where that is asked on each hit.
 #[derive(Debug)]
 pub struct Entry<V> {
-    row: Option<Arc<V>>,
-    expires: u64,
+    pub(crate) row: Option<Arc<V>>,
+    pub(crate) expires: u64,
+    /// When its load began, on the monotonic clock.
+    pub(crate) loaded: u64,
+    token: Option<Token>,
 }
 
 impl<V> Clone for Entry<V> {
     fn clone(&self) -> Self {
-        Self { row: self.row.clone(), expires: self.expires }
+        Self { row: self.row.clone(), ..*self }
     }
 }
 
@@ -148,12 +156,28 @@ pub(crate) struct LocalTier<K, V, O, E = QuickEngine<K, Entry<V>>> {
     stripes: Box<[Stripe<K, O>]>,
     hasher: RandomState,
     next_flight: AtomicU64,
+    /// Open writes of keys that are not known here: while there are any, the tier holds nothing. Changed and read with
+    /// the lock of a stripe held, or before all of them are taken.
+    unknown_writes: AtomicUsize,
     rows: std::marker::PhantomData<fn() -> V>,
 }
 
-/// The flights of the keys that fall on this stripe. Also orders inserts and removals of those keys in the engine:
-/// both happen only while it is held.
-type Stripe<K, O> = Mutex<HashMap<K, Flight<O>>>;
+/// Orders inserts and removals of the keys that fall on it in the engine: both happen only while it is held.
+type Stripe<K, O> = Mutex<Keys<K, O>>;
+
+/// What is under way for the keys of a stripe.
+#[derive(Debug)]
+struct Keys<K, O> {
+    flights: HashMap<K, Flight<O>>,
+    /// How many writes of each key are open.
+    writes: HashMap<K, usize>,
+}
+
+impl<K, O> Default for Keys<K, O> {
+    fn default() -> Self {
+        Self { flights: HashMap::new(), writes: HashMap::new() }
+    }
+}
 
 #[derive(Debug)]
 struct Flight<O> {
@@ -173,6 +197,8 @@ where
     Follow(Follower<O>),
     /// Load; nobody else does.
     Lead(Ticket<K, V, O, E>),
+    /// A write of the key is open: ask the database, keep nothing.
+    Write,
 }
 
 impl<K, V, O, E> LocalTier<K, V, O, E>
@@ -187,6 +213,7 @@ where
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             next_flight: AtomicU64::new(0),
+            unknown_writes: AtomicUsize::new(0),
             rows: std::marker::PhantomData,
         }
     }
@@ -201,57 +228,144 @@ where
         (now < entry.expires).then_some(entry.row)
     }
 
+    /// The live entry of `key` and which value of the shared tier it is.
+    pub(crate) fn get_as<Q>(&self, key: &Q, now: u64) -> Option<(Option<Arc<V>>, Token)>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let entry = self.entry(key, now)?;
+        Some((entry.row, entry.token?))
+    }
+
+    /// Stores a row that is served only after the shared tier was asked whether it still is this value.
+    pub(crate) fn put_as(&self, key: K, row: Option<Arc<V>>, token: Token, now: u64, expires: u64) {
+        self.engine.insert(key, Entry { row, expires, loaded: now, token: Some(token) });
+    }
+
+    /// As [`get`](Self::get), with what is known of the entry.
+    pub(crate) fn entry<Q>(&self, key: &Q, now: u64) -> Option<Entry<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.engine.get(key).filter(|entry| now < entry.expires)
+    }
+
     /// How long the live entry of `key` has left.
     pub(crate) fn remaining(&self, key: &K, now: u64) -> Option<Duration> {
-        let entry = self.engine.get(key)?;
-        (now < entry.expires).then(|| Duration::from_nanos(entry.expires - now))
+        self.entry(key, now).map(|entry| Duration::from_nanos(entry.expires - now))
+    }
+
+    /// Whether somebody loads `key` whose row may land.
+    pub(crate) fn is_loading(&self, key: &K) -> bool {
+        lock(self.stripe(key)).flights.contains_key(key)
     }
 
     /// Joins the flight of `key` when it began at most `max_age` nanoseconds ago, or starts one.
     pub(crate) fn join(self: &Arc<Self>, key: &K, now: u64, max_age: u64) -> Join<K, V, O, E> {
-        let mut flights = lock(self.stripe(key));
+        let mut keys = lock(self.stripe(key));
+        if self.is_written(&keys, key) {
+            return Join::Write;
+        }
         if let Some(row) = self.get(key, now) {
             return Join::Hit(row);
         }
-        if let Some(flight) = flights.get(key)
+        if let Some(flight) = keys.flights.get(key)
             && now.saturating_sub(flight.started) <= max_age
         {
             return Join::Follow(flight.follower.clone());
         }
         let id = self.next_flight.fetch_add(1, Ordering::Relaxed);
         let (leader, follower) = flight();
-        flights.insert(key.clone(), Flight { id, started: now, follower });
+        keys.flights.insert(key.clone(), Flight { id, started: now, follower });
         Join::Lead(Ticket { tier: Arc::clone(self), key: key.clone(), id, started: now, leader })
     }
 
     /// Removes the entry and takes the flight off, so that its result cannot land.
     pub(crate) fn invalidate(&self, key: &K) -> bool {
-        let mut flights = lock(self.stripe(key));
-        flights.remove(key);
+        let mut keys = lock(self.stripe(key));
+        #[cfg(storehaus_broken)]
+        if broken::is(Bug::FlightSurvives) {
+            return self.engine.remove(key);
+        }
+        keys.flights.remove(key);
         self.engine.remove(key)
+    }
+
+    /// Opens a write: removes the entry, takes the flight off, and holds nothing under the key until every write of it
+    /// has ended.
+    pub(crate) fn begin(&self, key: &K) {
+        let mut keys = lock(self.stripe(key));
+        *keys.writes.entry(key.clone()).or_default() += 1;
+        keys.flights.remove(key);
+        self.engine.remove(key);
+    }
+
+    /// Ends a write that [`begin`](Self::begin) opened.
+    pub(crate) fn end(&self, key: &K) {
+        let mut keys = lock(self.stripe(key));
+        if let Some(open) = keys.writes.get_mut(key) {
+            *open -= 1;
+            if *open == 0 {
+                keys.writes.remove(key);
+            }
+        }
+    }
+
+    /// Opens a write of a key that is not known here: the tier holds nothing until it has ended.
+    pub(crate) fn begin_unknown(&self) {
+        self.unknown_writes.fetch_add(1, Ordering::SeqCst);
+        self.invalidate_matching(&|_| true);
+    }
+
+    /// Ends a write that [`begin_unknown`](Self::begin_unknown) opened.
+    pub(crate) fn end_unknown(&self) {
+        self.unknown_writes.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn is_written(&self, keys: &Keys<K, O>, key: &K) -> bool {
+        keys.writes.contains_key(key) || self.unknown_writes.load(Ordering::SeqCst) > 0
     }
 
     /// Removes the entries whose key matches, and takes every flight off; how many entries.
     pub(crate) fn invalidate_matching(&self, matches: &dyn Fn(&K) -> bool) -> u64 {
         for stripe in &self.stripes {
-            lock(stripe).clear();
+            lock(stripe).flights.clear();
         }
         self.engine.remove_matching(matches)
     }
 
-    /// Stores a row that did not come from a load; a load under way does not land after it.
-    pub(crate) fn put(&self, key: K, row: Arc<V>, expires: u64) {
-        let mut flights = lock(self.stripe(&key));
-        flights.remove(&key);
-        self.engine.insert(key, Entry { row: Some(row), expires });
+    /// Stores a row that did not come from a load, unless a write of the key is open; whether it did. A load under way
+    /// does not land after it.
+    pub(crate) fn put(&self, key: K, row: Arc<V>, now: u64, expires: u64) -> bool {
+        let mut keys = lock(self.stripe(&key));
+        if self.is_written(&keys, &key) {
+            return false;
+        }
+        keys.flights.remove(&key);
+        self.engine.insert(key, Entry { row: Some(row), expires, loaded: now, token: None });
+        true
     }
 
     pub(crate) fn evictions(&self) -> u64 {
         self.engine.evictions()
     }
+}
 
+impl<K, V, O, E> LocalTier<K, V, O, E>
+where
+    K: Hash + Eq + Clone,
+{
     fn stripe(&self, key: &K) -> &Stripe<K, O> {
         &self.stripes[self.hasher.hash_one(key) as usize % STRIPES]
+    }
+
+    fn take_off(&self, key: &K, flight: u64) {
+        let mut keys = lock(self.stripe(key));
+        if keys.flights.get(key).is_some_and(|registered| registered.id == flight) {
+            keys.flights.remove(key);
+        }
     }
 }
 
@@ -284,13 +398,18 @@ where
 
     /// Stores the loaded row if this flight is still registered; whether it was.
     pub(crate) fn land(&self, row: Option<Arc<V>>, expires: u64) -> bool {
-        let mut flights = lock(self.tier.stripe(&self.key));
-        let registered = flights.get(&self.key).is_some_and(|flight| flight.id == self.id);
+        let mut keys = lock(self.tier.stripe(&self.key));
+        let registered = keys.flights.get(&self.key).is_some_and(|flight| flight.id == self.id);
         if registered {
-            flights.remove(&self.key);
-            self.tier.engine.insert(self.key.clone(), Entry { row, expires });
+            keys.flights.remove(&self.key);
+            self.tier.engine.insert(self.key.clone(), Entry { row, expires, loaded: self.started, token: None });
         }
         registered
+    }
+
+    /// Takes the flight off before the load begins: nobody who comes from now on may have what it loads.
+    pub(crate) fn keep_to_itself(&self) {
+        self.tier.take_off(&self.key, self.id);
     }
 
     /// Hands the outcome to everybody who joined, and ends the flight.
@@ -305,11 +424,7 @@ where
     E: Engine<K, Entry<V>>,
 {
     fn drop(&mut self) {
-        let stripe = &self.tier.stripes[self.tier.hasher.hash_one(&self.key) as usize % STRIPES];
-        let mut flights = lock(stripe);
-        if flights.get(&self.key).is_some_and(|flight| flight.id == self.id) {
-            flights.remove(&self.key);
-        }
+        self.tier.take_off(&self.key, self.id);
     }
 }
 
@@ -386,9 +501,42 @@ mod tests {
     fn a_manual_put_stops_a_load_under_way_from_landing() {
         let tier = tier(8);
         let load = lead(&tier, 1, 0);
-        tier.put(1, Arc::new("put".into()), 100);
+        tier.put(1, Arc::new("put".into()), 0, 100);
         assert!(!load.land(Some(Arc::new("loaded".into())), 100));
         assert_eq!(tier.get(&1, 0), Some(Some(Arc::new("put".into()))));
+    }
+
+    #[test]
+    fn while_a_write_is_open_nothing_is_held() {
+        let tier = tier(8);
+        assert!(lead(&tier, 1, 0).land(None, 100));
+        let load = lead(&tier, 2, 0);
+        for (begin, end) in [
+            (LocalTier::begin as fn(&Tier, &u64), LocalTier::end as fn(&Tier, &u64)),
+            (|tier, _| tier.begin_unknown(), |tier, _| tier.end_unknown()),
+        ] {
+            [1, 1, 2].iter().for_each(|key| begin(&tier, key));
+            assert_eq!(tier.get(&1, 0), None);
+            assert!(!load.land(None, 100));
+            end(&tier, &1);
+            assert!(matches!(tier.join(&1, 0, u64::MAX), Join::Write), "one of two ended");
+            assert!(!tier.put(1, Arc::new("put".into()), 0, 100));
+            end(&tier, &1);
+            end(&tier, &2);
+            assert!(lead(&tier, 1, 0).land(None, 100));
+        }
+        assert!(tier.stripes.iter().all(|stripe| lock(stripe).writes.is_empty()));
+    }
+
+    #[test]
+    fn a_flight_kept_to_itself_is_not_joined_and_does_not_land() {
+        let tier = tier(8);
+        let first = lead(&tier, 1, 0);
+        first.keep_to_itself();
+        let second = lead(&tier, 1, 0);
+        assert!(!first.land(None, 100));
+        drop(first);
+        assert!(second.land(None, 100));
     }
 
     #[test]
@@ -397,7 +545,7 @@ mod tests {
         for now in 0..10 {
             lead(&tier, 1, now).land(None, now + 1);
         }
-        tier.put(1, Arc::new("put".into()), 100);
+        tier.put(1, Arc::new("put".into()), 10, 100);
         assert_eq!(tier.evictions(), 0);
     }
 

@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::audit::{AuditOptions, Auditor};
+use crate::bus::{Announce, Bus, BusStats};
 use crate::config::CacheConfig;
 use crate::env::{Environment, System};
 use crate::error::{CacheError, Failure};
+use crate::intents::Intents;
 use crate::l2::L2;
 use crate::registry::Registry;
 use crate::remote::{Remote, RemoteSettings};
@@ -36,9 +39,14 @@ pub struct CacheManager<L: L2 = SharedTier> {
 struct Inner<L: L2> {
     config: CacheConfig,
     remote: Option<Remote<L>>,
-    registry: Registry,
+    /// What open writes marked there.
+    intents: Option<Arc<Intents<L>>>,
+    /// What tells the processes on the shared tier of each other's writes.
+    bus: Option<Bus<L>>,
+    registry: Arc<Registry>,
     scratch: Scratchpad,
     env: Arc<dyn Environment>,
+    auditor: Auditor,
     background: Arc<Background>,
 }
 
@@ -54,33 +62,39 @@ impl CacheManager {
             .redis_url
             .as_deref()
             .map(|url| {
-                {
-                    let settings = crate::redis::RedisSettings {
-                        pool_size: config.pool_size,
-                        ..crate::redis::RedisSettings::new(url)
-                    };
-                    crate::redis::RedisTier::new(settings)
-                }
-                .map_err(CacheError::Configuration)
+                let settings = crate::redis::RedisSettings {
+                    pool_size: config.pool_size,
+                    prefix: Some(config.prefix.clone()),
+                    ..crate::redis::RedisSettings::new(url)
+                };
+                crate::redis::RedisTier::new(settings).map_err(CacheError::Configuration)
             })
             .transpose()?;
         #[cfg(not(feature = "redis"))]
         let tier = None;
-        Ok(Self::assemble(config, tier))
+        Ok(Self::assemble(config, tier, Arc::new(System::new())))
     }
 }
 
 impl<L: L2> CacheManager<L> {
-    /// A manager over a shared tier of your own, for a simulation.
+    /// A manager over a shared tier of your own.
     ///
     /// # Errors
     /// As [`CacheManager::new`].
     pub fn with_tier(config: CacheConfig, tier: L) -> Result<Self, CacheError> {
-        config.check()?;
-        Ok(Self::assemble(config, Some(tier)))
+        Self::simulated(config, tier, Arc::new(System::new()))
     }
 
-    fn assemble(config: CacheConfig, tier: Option<L>) -> Self {
+    /// A manager over a shared tier, a clock and randomness of your own, for a simulation.
+    ///
+    /// # Errors
+    /// As [`CacheManager::new`].
+    pub fn simulated(config: CacheConfig, tier: L, env: Arc<dyn Environment>) -> Result<Self, CacheError> {
+        config.check()?;
+        Ok(Self::assemble(config, Some(tier), env))
+    }
+
+    fn assemble(config: CacheConfig, tier: Option<L>, env: Arc<dyn Environment>) -> Self {
         let remote = tier.map(|tier| {
             let settings = RemoteSettings {
                 read_budget: config.read_budget.min(config.timeout),
@@ -92,15 +106,17 @@ impl<L: L2> CacheManager<L> {
             };
             Remote::new(tier, settings)
         });
+        let intents =
+            remote.as_ref().map(|remote| Arc::new(Intents::new(remote.clone(), config.intent_ttl, env.random())));
         let scratch = Scratchpad::new(config.l1_capacity);
-        let inner = Inner {
-            config,
-            remote,
-            registry: Registry::default(),
-            scratch,
-            env: Arc::new(System::new()),
-            background: Arc::default(),
-        };
+        let background = Arc::<Background>::default();
+        let bus = remote.clone().filter(|_| L::HAS_BUS).map(|remote| {
+            Bus::new(remote, Arc::clone(&env), Arc::clone(&background), &config.prefix, config.bus_interval)
+        });
+        let announce = bus.clone().map(|bus| Arc::new(bus) as Arc<dyn Announce>);
+        let registry = Arc::new(Registry::new(announce));
+        let auditor = Auditor::default();
+        let inner = Inner { config, remote, intents, bus, registry, scratch, env, auditor, background };
         Self { inner: Arc::new(inner) }
     }
 
@@ -120,6 +136,7 @@ impl<L: L2> CacheManager<L> {
             retries: remote.retries,
             pending_invalidations: remote.pending_invalidations,
             breaker_opened: remote.breaker_opened,
+            bus: self.bus_stats(),
             total,
             stores,
         })
@@ -132,11 +149,16 @@ impl<L: L2> CacheManager<L> {
     /// within the timeout, [`CacheError::Refused`] when it refuses.
     pub async fn health_check(&self) -> Result<Health, CacheError> {
         let Some(remote) = &self.inner.remote else {
-            return Ok(Health { redis: false, response_time: Duration::ZERO, bypassed: false });
+            return Ok(Health { redis: false, response_time: Duration::ZERO, bypassed: false, beat_age: None });
         };
         let start = Instant::now();
         match tokio::time::timeout(self.inner.config.timeout, remote.probe()).await {
-            Ok(Ok(())) => Ok(Health { redis: true, response_time: start.elapsed(), bypassed: !remote.is_up() }),
+            Ok(Ok(())) => Ok(Health {
+                redis: true,
+                response_time: start.elapsed(),
+                bypassed: !remote.is_up(),
+                beat_age: self.bus_stats().beat_age,
+            }),
             Ok(Err(error)) => Err(CacheError::from_l2("health_check", "*", &error)),
             Err(_) => Err(CacheError::Timeout(Failure::new(
                 "health_check",
@@ -146,9 +168,46 @@ impl<L: L2> CacheManager<L> {
         }
     }
 
-    /// Waits until fills and other work off the callers' path is done. What is begun meanwhile is waited for too.
+    /// Begins to compare a share of the hits of all stores with the database, behind the callers' backs; anew, when it
+    /// was begun before. A share of 0 ends it. Off by default.
+    ///
+    /// An entry that differs from the database longer than the grace is a violation: it is counted in
+    /// [`StoreStats::audit_violations`] and logged by one `ERROR` event with its [`Explanation`](crate::Explanation), once
+    /// per entry. The event names the key by a digest; neither a row nor an id is logged. Nothing is repaired: the entry
+    /// stays. JSON columns are compared without regard to the order of their arrays and objects.
+    ///
+    /// Rows changed by others than stores on this cache, and entries that a writer could not remove because it did not
+    /// reach Redis, are found like any other.
+    ///
+    /// # Errors
+    /// [`CacheError::Configuration`] for options that are not allowed, and outside a tokio runtime.
+    ///
+    /// # Cost
+    /// While off, one relaxed load per hit. While on, a random number per hit, and as many comparisons per second as the
+    /// options allow: one statement and, with Redis, two `GET`s each.
+    pub fn audit(&self, options: AuditOptions) -> Result<(), CacheError> {
+        self.inner.auditor.set(&options)
+    }
+
+    /// Waits until fills, messages to other processes and other work off the callers' path is done. What is begun meanwhile
+    /// is waited for too; messages that Redis does not take are not.
     pub async fn settle(&self) {
+        self.inner.bus.iter().for_each(Bus::hurry);
         self.inner.background.idle().await;
+    }
+
+    /// Subscribes to what other processes write, and waits for the proof that it arrives, at most for the timeout; whether it
+    /// came. Until then stores with [`L1::Bounded`](crate::L1::Bounded) read from Redis; the first read of such a store
+    /// subscribes too, in the background.
+    ///
+    /// Without Redis there is nothing to wait for.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the wait, not the subscription.
+    pub async fn listen(&self) -> bool {
+        let Some(bus) = &self.inner.bus else { return true };
+        let current = bus.wait_until_current(&self.inner.registry);
+        tokio::time::timeout(self.inner.config.timeout, current).await.is_ok()
     }
 
     /// The configuration.
@@ -158,20 +217,42 @@ impl<L: L2> CacheManager<L> {
 
     /// Marks work off the callers' path as running until the mark is dropped; [`settle`](Self::settle) waits for it.
     pub fn background(&self) -> Running {
-        self.inner.background.running.fetch_add(1, Ordering::SeqCst);
-        Running(Arc::clone(&self.inner.background))
+        self.inner.background.begin()
     }
 
     pub(crate) fn remote(&self) -> Option<&Remote<L>> {
         self.inner.remote.as_ref()
     }
 
-    pub(crate) fn registry(&self) -> &Registry {
+    pub(crate) fn intents(&self) -> Option<&Arc<Intents<L>>> {
+        self.inner.intents.as_ref()
+    }
+
+    pub(crate) fn bus(&self) -> Option<&Bus<L>> {
+        self.inner.bus.as_ref()
+    }
+
+    fn bus_stats(&self) -> BusStats {
+        self.inner.bus.as_ref().map(Bus::stats).unwrap_or_default()
+    }
+
+    /// The error of an invalidation that the shared tier did not confirm.
+    pub(crate) fn not_confirmed(&self) -> CacheError {
+        let error = self.remote().and_then(|remote| remote.state().last_error);
+        let reason = error.unwrap_or_else(|| "the cache server did not confirm the invalidation".to_owned());
+        CacheError::ConnectionError(Failure::new("invalidate", "*", reason))
+    }
+
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.inner.registry
     }
 
     pub(crate) fn scratch(&self) -> &Scratchpad {
         &self.inner.scratch
+    }
+
+    pub(crate) fn auditor(&self) -> &Auditor {
+        &self.inner.auditor
     }
 
     pub(crate) fn env(&self) -> &Arc<dyn Environment> {
@@ -213,16 +294,23 @@ pub struct Health {
     pub response_time: Duration,
     /// Whether reads go past Redis all the same, until every pending invalidation is confirmed.
     pub bypassed: bool,
+    /// As [`BusStats::beat_age`].
+    pub beat_age: Option<Duration>,
 }
 
 /// Work off the callers' path that is under way.
 #[derive(Debug, Default)]
-struct Background {
+pub(crate) struct Background {
     running: AtomicUsize,
     ended: Notify,
 }
 
 impl Background {
+    pub(crate) fn begin(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        Running(Arc::clone(self))
+    }
+
     async fn idle(&self) {
         loop {
             let ended = self.ended.notified();

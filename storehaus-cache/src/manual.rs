@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bus::Target;
 use crate::codec::header::{self, Content, Expected, HEADER_BYTES, Mismatch, Stamp, Token};
 use crate::codec::{Cacheable, from_bytes, to_bytes};
 use crate::config::{IntoTtl, check_ttl};
@@ -18,7 +19,8 @@ impl<L: L2> CacheManager<L> {
     ///
     /// A model stored under the prefix and id of its store is what the store's next `get_by_id` returns. The caller
     /// vouches that the value is current until the call returns: of a write that is acknowledged during the call, the
-    /// value may take the place. `Ok(false)` says that such a write won, or that a store is loading this very row.
+    /// value may take the place. `Ok(false)` says that such a write won, that one is under way, or that a store is loading
+    /// this very row.
     ///
     /// # Errors
     /// [`CacheError::Configuration`] for a prefix or TTL that is not allowed, [`CacheError::TooLarge`],
@@ -47,8 +49,9 @@ impl<L: L2> CacheManager<L> {
         let encoded = encode_id(id);
         let Some(remote) = self.shared(store) else {
             let locals = self.registry().locals(store);
+            let mut stored = true;
             for local in &locals {
-                local
+                stored &= local
                     .put_bytes(&encoded, V::SCHEMA, &payload, ttl)
                     .map_err(|error| CacheError::decode(OPERATION, store, &error))?;
             }
@@ -57,7 +60,7 @@ impl<L: L2> CacheManager<L> {
                 let scratch = Scratch { schema: V::SCHEMA, expires, bytes: payload.into() };
                 self.scratch().values.insert(space.key(id), scratch);
             }
-            return Ok(true);
+            return Ok(stored);
         };
         let key = space.key(id);
         let mut token = Token { instance: self.env().random(), serial: 0 };
@@ -71,6 +74,7 @@ impl<L: L2> CacheManager<L> {
         self.registry().locals(store).iter().for_each(|local| {
             local.invalidate_encoded(&encoded);
         });
+        self.registry().announce(Target::Prefix(store.to_owned()), Some(vec![encoded]));
         Ok(stored)
     }
 
@@ -108,7 +112,9 @@ impl<L: L2> CacheManager<L> {
             Content::Value(value) => {
                 value.payload.map(from_bytes).transpose().map_err(|error| CacheError::decode(OPERATION, store, &error))
             }
-            Content::Lease(_) | Content::Unusable(Mismatch::Expired | Mismatch::Incarnation) => Ok(None),
+            Content::Intents(_) | Content::Lease(_) | Content::Unusable(Mismatch::Expired | Mismatch::Incarnation) => {
+                Ok(None)
+            }
             Content::Unusable(mismatch) => Err(CacheError::SerializationError(Failure::new(
                 OPERATION,
                 store,
@@ -130,20 +136,24 @@ impl<L: L2> CacheManager<L> {
     /// With Redis one command.
     pub async fn delete_record(&self, store: &str, id: &str) -> Result<bool, CacheError> {
         let space = self.space(store)?;
-        let keys = [space.key(id)];
+        let keys = [(space.key(id), None)];
         let mut existed = false;
         if let Some(remote) = self.shared(store) {
             let deleted = remote.retrying(|l2| {
                 let keys = keys.clone();
-                async move { l2.delete(&keys).await }
+                async move { l2.clear(&keys).await }
             });
-            existed = deleted.await.map_err(|error| CacheError::from_l2("delete_record", store, &error))? > 0;
+            existed = deleted.await.map_err(|error| CacheError::from_l2("delete_record", store, &error))?.removed > 0;
         }
         let encoded = encode_id(id);
         for local in self.registry().locals(store) {
             existed |= local.invalidate_encoded(&encoded);
         }
-        Ok(existed | self.scratch().values.remove(&keys[0]).is_some())
+        if self.shared(store).is_some() {
+            self.registry().announce(Target::Prefix(store.to_owned()), Some(vec![encoded.clone()]));
+        }
+        self.registry().note_by_hand(store, &encoded, self.env().nanos());
+        Ok(existed | self.scratch().values.remove(&keys[0].0).is_some())
     }
 
     /// Whether there is a value under a store prefix and an id.
@@ -216,6 +226,9 @@ impl<L: L2> CacheManager<L> {
             scratch.fetch_add(u64::from(goes), std::sync::atomic::Ordering::Relaxed);
             !goes
         });
+        if self.remote().is_some() {
+            self.registry().announce(Target::Everything, None);
+        }
         // What is held in process stands in Redis too, where there is one.
         Ok(if self.remote().is_some() { removed } else { removed_here + scratch.into_inner() })
     }
@@ -235,7 +248,7 @@ impl<L: L2> CacheManager<L> {
         let (key, reply) = self.look(remote, operation, &space, id).await?;
         let Some(bytes) = &reply.bytes else { return Ok(None) };
         // Whatever type the value is of: its header says so itself.
-        let expected = self.expected(header::schema_of(bytes).unwrap_or_default(), &key, &reply);
+        let expected = self.expected(header::stamp_of(bytes).map_or(0, |stamp| stamp.schema), &key, &reply);
         match header::parse(bytes, &expected) {
             Content::Value(value) if value.payload.is_some() => Ok(Some(value.expires.since(expected.now))),
             _ => Ok(None),
@@ -282,11 +295,11 @@ impl<L: L2> CacheManager<L> {
             LeaseReply::Granted(incarnation) => incarnation,
             LeaseReply::Taken(reply) => {
                 let Some(bytes) = &reply.bytes else { return Ok(false) };
-                // An earlier attempt of this call may have left its lease: its reply was lost.
-                if let Content::Lease(found) = header::parse(bytes, &self.expected(V::SCHEMA, &key, &reply))
-                    && found.instance != token.instance
-                {
-                    return Ok(false);
+                match header::parse(bytes, &self.expected(V::SCHEMA, &key, &reply)) {
+                    Content::Intents(_) => return Ok(false),
+                    // An earlier attempt of this call may have left its lease: its reply was lost.
+                    Content::Lease(found) if found.instance != token.instance => return Ok(false),
+                    _ => {}
                 }
                 match l2.replace(&key, &bytes[..bytes.len().min(HEADER_BYTES)], token, lasts).await? {
                     LeaseReply::Granted(incarnation) => incarnation,
@@ -294,7 +307,8 @@ impl<L: L2> CacheManager<L> {
                 }
             }
         };
-        let expires = self.env().wall().plus(ttl);
+        let now = self.env().wall();
+        let expires = now.plus(ttl);
         let stamp = Stamp {
             schema: V::SCHEMA,
             identity: header::identity(&key),
@@ -302,6 +316,7 @@ impl<L: L2> CacheManager<L> {
             token,
             expires,
             refresh: expires,
+            filled: now,
             absent: false,
         };
         let mut value = header::open(&stamp, payload.len());

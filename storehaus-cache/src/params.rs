@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{IntoTtl, L1};
+use crate::config::{Coherence, IntoTtl, L1, OnCacheDown};
 use crate::l2::L2;
 use crate::manager::{CacheManager, SharedTier};
 
@@ -14,13 +14,24 @@ pub struct CacheParams<L: L2 = SharedTier> {
     pub(crate) prefix: Option<String>,
     pub(crate) negative_ttl: Option<Duration>,
     pub(crate) l1: Option<L1>,
+    pub(crate) coherence: Option<Coherence>,
+    pub(crate) on_cache_down: Option<OnCacheDown>,
     pub(crate) enabled: bool,
 }
 
 impl<L: L2> CacheParams<L> {
     /// The manager's defaults. Takes a [`CacheManager`] or an `Arc` of one.
     pub fn new(manager: impl Into<CacheManager<L>>) -> Self {
-        Self { manager: manager.into(), ttl: None, prefix: None, negative_ttl: None, l1: None, enabled: true }
+        Self {
+            manager: manager.into(),
+            ttl: None,
+            prefix: None,
+            negative_ttl: None,
+            l1: None,
+            coherence: None,
+            on_cache_down: None,
+            enabled: true,
+        }
     }
 
     /// How long a row may stay in the cache: seconds or a [`Duration`].
@@ -50,6 +61,21 @@ impl<L: L2> CacheParams<L> {
     #[must_use]
     pub fn with_l1(mut self, l1: L1) -> Self {
         self.l1 = Some(l1);
+        self
+    }
+
+    /// Overrides [`CacheConfig::with_coherence`](crate::CacheConfig::with_coherence) for writes through this store.
+    #[must_use]
+    pub fn with_coherence(mut self, coherence: Coherence) -> Self {
+        self.coherence = Some(coherence);
+        self
+    }
+
+    /// Overrides [`CacheConfig::with_on_cache_down`](crate::CacheConfig::with_on_cache_down) for writes through this
+    /// store.
+    #[must_use]
+    pub fn with_on_cache_down(mut self, on_cache_down: OnCacheDown) -> Self {
+        self.on_cache_down = Some(on_cache_down);
         self
     }
 

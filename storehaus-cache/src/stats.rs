@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+pub use crate::bus::BusStats;
+
 const STRIPES: usize = 8;
 
 /// A counter striped over threads: adding touches a cache line few threads share; reading sums the stripes.
@@ -87,8 +89,20 @@ counters! {
     outdated,
     /// Keys invalidated.
     invalidations,
+    /// Intents placed by writes, renewals after a loss included.
+    intents_placed,
+    /// Intents that could not be placed: Redis could not be reached, did not answer in time, refused, or had no memory.
+    intents_refused,
+    /// Intents that did not stand any more when they were renewed or removed: evicted, flushed, or over their time.
+    intents_lost,
     /// Entries the in-process tier evicted for room.
     l1_evictions,
+    /// Entries the auditor compared with the database, or found gone.
+    audited,
+    /// Hits picked for the auditor that were not compared: too many were waiting, or there was no answer.
+    audits_skipped,
+    /// Entries the auditor found older than the database and still served after the grace, twice.
+    audit_violations,
 }
 
 impl StoreStats {
@@ -119,6 +133,8 @@ pub struct CacheStats {
     pub pending_invalidations: u64,
     /// How often the breaker opened.
     pub breaker_opened: u64,
+    /// What was told to other processes, and heard from them.
+    pub bus: BusStats,
     /// All stores together.
     pub total: StoreStats,
     /// Each store by its prefix, in alphabetical order.
@@ -154,7 +170,11 @@ impl fmt::Display for CacheStats {
             self.total.invalidations,
             self.pending_invalidations,
             self.connection_errors,
-        )
+        )?;
+        match self.total.audited {
+            0 => Ok(()),
+            audited => write!(f, ", audited {audited} ({} violations)", self.total.audit_violations),
+        }
     }
 }
 

@@ -1,5 +1,11 @@
 //! Schedules in which a cache could serve what was acknowledged to be gone, step by step against a tier in memory.
 
+#[path = "coherence/bus.rs"]
+mod bus;
+#[path = "coherence/hub.rs"]
+mod hub;
+#[path = "coherence/intents.rs"]
+mod intents;
 #[path = "coherence/shelf.rs"]
 mod shelf;
 
@@ -8,9 +14,9 @@ use std::time::Duration;
 
 use storehaus_cache::l2::L2Error;
 use storehaus_cache::record::RecordCache;
-use storehaus_cache::{CacheConfig, CacheManager, CacheParams, L1};
+use storehaus_cache::{CacheConfig, CacheManager, CacheParams};
 
-use self::shelf::{Cache, STORE, Shelf, Table, cache, manager, name};
+use self::shelf::{Cache, STORE, Shelf, Table, cache, manager, name, near};
 
 #[tokio::test]
 async fn a_store_that_caches_nothing_invalidates_what_other_processes_cache() {
@@ -54,17 +60,16 @@ async fn a_dropped_invalidation_still_removes_what_is_held_in_process() {
     let (shelf, table) = (Shelf::default(), Table::default());
     table.set("1", "old");
     let manager = manager(&shelf);
-    let params = CacheParams::new(manager.clone()).with_l1(L1::Bounded(Duration::from_secs(60)));
-    let cache: Cache = RecordCache::new(table.clone(), params, &STORE).unwrap();
+    let cache = near(&manager, &table).await;
     assert_eq!(name(&cache, "1").await.as_deref(), Some("old"));
 
     table.set("1", "new");
-    shelf.0.deletes.shut();
+    shelf.0.clears.shut();
     let keys = ["1".to_owned()];
     tokio::select! {
         biased;
         () = cache.invalidate(&keys) => panic!("the removal is held"),
-        () = shelf.0.deletes.arrival() => {}
+        () = shelf.0.clears.arrival() => {}
     }
     assert_eq!(name(&cache, "1").await.as_deref(), Some("new"));
 }
@@ -208,8 +213,7 @@ async fn a_load_that_a_write_overtook_is_refused_once() {
     let (shelf, table) = (Shelf::default(), Table::default());
     table.set("1", "old");
     let manager = manager(&shelf);
-    let params = CacheParams::new(manager.clone()).with_l1(L1::Bounded(Duration::from_secs(60)));
-    let cache: Cache = RecordCache::new(table.clone(), params, &STORE).unwrap();
+    let cache = near(&manager, &table).await;
     table.0.selects.shut();
     let reader = cache.clone();
     let overtaken = tokio::spawn(async move { name(&reader, "1").await });
@@ -269,4 +273,90 @@ async fn what_is_owed_is_removed_before_anything_is_read() {
     drop(cache.announce(vec!["1".to_owned()]).await.unwrap());
     assert_eq!(name(&cache, "1").await.as_deref(), Some("new"));
     assert_eq!(manager.get_stats().await.unwrap().total.bypassed, 1);
+}
+
+#[tokio::test]
+async fn a_load_does_not_fill_under_the_lease_of_another_process() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    table.set("1", "old");
+    let (here, there) = (manager(&shelf), manager(&shelf));
+    let (slow, quick) = (cache(&here, &table), cache(&there, &table));
+    table.0.selects.shut();
+    let reader = slow.clone();
+    let overtaken = tokio::spawn(async move { name(&reader, "1").await });
+    table.0.selects.arrival().await;
+    table.set("1", "new");
+    quick.invalidate(&["1".to_owned()]).await;
+    let reader = quick.clone();
+    let later = tokio::spawn(async move { name(&reader, "1").await });
+    table.0.selects.arrival().await;
+
+    // The key holds a lease again, but not the one of the first load.
+    table.0.selects.pass_one();
+    assert_eq!(overtaken.await.unwrap().as_deref(), Some("old"));
+    here.settle().await;
+    assert_eq!(here.get_stats().await.unwrap().total.fills_refused, 1);
+    table.0.selects.pass_one();
+    assert_eq!(later.await.unwrap().as_deref(), Some("new"));
+    there.settle().await;
+    assert_eq!(name(&slow, "1").await.as_deref(), Some("new"));
+    assert_eq!(table.loads(), 2, "the second load was kept");
+}
+
+#[tokio::test]
+async fn a_flush_takes_the_permission_of_a_load_along() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    table.set("1", "old");
+    let manager = manager(&shelf);
+    let cache = cache(&manager, &table);
+    table.0.selects.shut();
+    let reader = cache.clone();
+    let overtaken = tokio::spawn(async move { name(&reader, "1").await });
+    table.0.selects.arrival().await;
+    // The write finds nothing to clear: the load must not take that for leave to fill.
+    shelf.0.keys.lock().unwrap().clear();
+    table.set("1", "new");
+    cache.invalidate(&["1".to_owned()]).await;
+    table.0.selects.pass_one();
+    assert_eq!(overtaken.await.unwrap().as_deref(), Some("old"));
+    manager.settle().await;
+    table.0.selects.pass_one();
+    assert_eq!(name(&cache, "1").await.as_deref(), Some("new"));
+    assert_eq!(manager.get_stats().await.unwrap().total.fills_refused, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_another_process_is_not_joined_across_a_failover() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    table.set("1", "old");
+    let (here, there) = (manager(&shelf), manager(&shelf));
+    let (holder, waiting) = (cache(&here, &table), cache(&there, &table));
+    table.0.selects.shut();
+    let reader = holder.clone();
+    let first = tokio::spawn(async move { name(&reader, "1").await });
+    table.0.selects.arrival().await;
+    let snapshot = shelf.0.keys.lock().unwrap().clone();
+
+    // The other process finds the lease, waits, finds it gone, and loads by itself.
+    let reader = waiting.clone();
+    let second = tokio::spawn(async move { name(&reader, "1").await });
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+    shelf.0.keys.lock().unwrap().clear();
+    table.0.selects.arrival().await;
+
+    table.set("1", "new");
+    holder.invalidate(&["1".to_owned()]).await;
+    *shelf.0.keys.lock().unwrap() = snapshot;
+    shelf.0.incarnation.store(1, Ordering::SeqCst);
+    let reader = waiting.clone();
+    let third = tokio::spawn(async move { name(&reader, "1").await });
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+    (0..3).for_each(|_| table.0.selects.pass_one());
+    assert_eq!(third.await.unwrap().as_deref(), Some("new"));
+    assert_eq!(first.await.unwrap().as_deref(), Some("old"));
+    assert_eq!(second.await.unwrap().as_deref(), Some("old"));
 }

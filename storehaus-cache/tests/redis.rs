@@ -2,10 +2,18 @@
 
 #![cfg(feature = "redis")]
 
+#[path = "redis/guard.rs"]
+mod guard;
+#[path = "redis/intents.rs"]
+mod intents;
+#[path = "redis/processes.rs"]
+mod processes;
 #[path = "redis/server.rs"]
 mod server;
 
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,7 +22,7 @@ use storehaus_cache::redis::{RedisSettings, RedisTier};
 use storehaus_cache::remote::{Bypass, Invalidated, Remote, RemoteSettings};
 use tokio::time::{Instant, timeout};
 
-use self::server::{Server, TTL, calls, code, cost, fill, keys, patient, run, sent, tier, token};
+use self::server::{Server, TTL, calls, claims, code, cost, fill, keys, patient, run, sent, tier, token};
 
 #[tokio::test]
 async fn a_value_is_filled_under_its_lease_only() {
@@ -49,7 +57,7 @@ async fn a_fill_after_a_removal_is_refused() {
     }
     let lease = token();
     tier.lease("k", lease, TTL).await.unwrap();
-    assert_eq!(tier.delete(&keys(&["k", "none"])).await.unwrap(), 1);
+    assert_eq!(tier.clear(&claims(&["k", "none"], None)).await.unwrap().removed, 1);
     assert_eq!(tier.fill(&[fill("k", lease, b"old")]).await.unwrap(), [false]);
 }
 
@@ -100,7 +108,7 @@ async fn a_lease_replaces_what_was_seen() {
     assert!(matches!(&replies[0], LeaseReply::Granted(_)));
     assert!(matches!(&replies[1], LeaseReply::Taken(found) if found.bytes.as_deref() == Some(&one.to_lease()[..])));
     // A lease is no prefix of a value: a removal during a refresh wins.
-    tier.delete(&keys(&["k"])).await.unwrap();
+    tier.clear(&claims(&["k"], None)).await.unwrap();
     assert_eq!(tier.fill(&[fill("k", one, b"header-4")]).await.unwrap(), [false]);
 }
 
@@ -129,12 +137,49 @@ async fn another_type_concerns_its_key_alone() {
     run(&mut server.admin().await, "RPUSH k x").await;
     assert_eq!(tier.get("k").await, Err(L2Error::WrongType));
     assert_eq!(tier.lease("k", token(), TTL).await, Err(L2Error::WrongType));
-    assert_eq!(tier.replace("k", b"", token(), TTL).await, Err(L2Error::WrongType));
     assert_eq!(tier.fill(&[fill("k", token(), b"v")]).await, Ok(vec![false]));
     assert_eq!(tier.release(&[("k".to_owned(), token())]).await, Ok(()));
     assert_eq!(tier.get("other").await.unwrap().bytes, None);
-    assert_eq!(tier.delete(&keys(&["k"])).await, Ok(1));
+    // Nothing of ours stands there: a lease may take its place.
+    let lease = token();
+    assert!(matches!(tier.replace("k", b"\0", lease, TTL).await, Ok(LeaseReply::Granted(_))));
+    assert_eq!(tier.get("k").await.unwrap().bytes, Some(lease.to_lease().to_vec()));
+    assert_eq!(tier.clear(&claims(&["k"], None)).await.unwrap().removed, 1);
     assert_eq!(tier.open_connections(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_is_not_dialled_for_every_command() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tier = tier(&format!("redis://{}/", listener.local_addr().unwrap()), 4);
+    let dialled = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&dialled);
+    let server = tokio::spawn(async move {
+        while listener.accept().await.is_ok() {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let start = Instant::now();
+    for _ in 0..200 {
+        assert!(matches!(tier.clear(&claims(&["k"], None)).await, Err(L2Error::Connection(_))));
+    }
+    // One dial each 100 ms, each followed by a look at why it failed.
+    let most = 2 * (start.elapsed().as_millis() / 100 + 1);
+    assert!(u128::from(dialled.load(Ordering::SeqCst)) <= most, "{dialled:?} in {:?}", start.elapsed());
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_server_without_room_is_told_from_one_that_is_away() {
+    let server = Server::start(&[]);
+    let mut admin = server.admin().await;
+    run(&mut admin, "CONFIG SET maxclients 1").await;
+    let tier = server.tier();
+    let refused = tier.get("k").await.unwrap_err();
+    assert_eq!(code(&refused), "MAXCLIENTS", "{refused}");
+    run(&mut admin, "CONFIG SET maxclients 100").await;
+    tier.probe().await.unwrap();
+    assert_eq!(tier.get("k").await.unwrap().bytes, None);
 }
 
 #[tokio::test]
@@ -171,7 +216,16 @@ async fn each_operation_costs_the_commands_it_names() {
     let filled = cost(admin, tier.fill(&[fill("k", one, b"v")])).await;
     assert_eq!(filled, sent(&[("evalsha", 1), ("get", 1), ("set", 1)]));
     assert_eq!(cost(admin, tier.ttl("k")).await, sent(&[("pttl", 1)]));
-    assert_eq!(cost(admin, tier.delete(&keys(&["k", "l"]))).await, sent(&[("del", 1)]));
+    let named = keys(&["k", "l"]);
+    let in_script = |commands: &[(&str, u64)]| {
+        let mut all = sent(&[&[("evalsha", 1), ("time", 1), ("get", 2)], commands].concat());
+        all.sort();
+        all
+    };
+    assert_eq!(cost(admin, tier.announce(&named, one, TTL)).await, in_script(&[("set", 2)]));
+    assert_eq!(cost(admin, tier.renew(&named, one, TTL)).await, in_script(&[("set", 2)]));
+    assert_eq!(cost(admin, tier.clear(&claims(&["k", "l"], Some(one)))).await, in_script(&[("del", 2)]));
+    assert_eq!(cost(admin, tier.withdraw(&named, one)).await, in_script(&[]));
     assert_eq!(cost(admin, tier.fill(&[])).await, sent(&[]));
 }
 
@@ -274,16 +328,16 @@ async fn refusals_are_told_apart() {
     assert_eq!(code(&tier.lease("l", token(), TTL).await.unwrap_err()), "OOM");
     assert_eq!(code(&tier.fill(&[fill("k", lease, b"v")]).await.unwrap_err()), "OOM");
     assert_eq!(code(&tier.replace("l", b"", token(), TTL).await.unwrap_err()), "OOM");
-    assert_eq!(tier.delete(&keys(&["k"])).await, Ok(1));
+    assert_eq!(tier.clear(&claims(&["k"], None)).await.unwrap().removed, 1);
     run(&mut admin, "CONFIG SET maxmemory 0").await;
 
     run(&mut admin, "CONFIG SET min-replicas-to-write 1").await;
     assert_eq!(code(&tier.lease("k", lease, TTL).await.unwrap_err()), "NOREPLICAS");
-    assert_eq!(code(&tier.delete(&keys(&["k"])).await.unwrap_err()), "NOREPLICAS");
+    assert_eq!(code(&tier.clear(&claims(&["k"], None)).await.unwrap_err()), "NOREPLICAS");
     run(&mut admin, "CONFIG SET min-replicas-to-write 0").await;
 
     run(&mut admin, "REPLICAOF 127.0.0.1 1").await;
-    assert_eq!(code(&tier.delete(&keys(&["k"])).await.unwrap_err()), "READONLY");
+    assert_eq!(code(&tier.clear(&claims(&["k"], None)).await.unwrap_err()), "READONLY");
     run(&mut admin, "CONFIG SET replica-serve-stale-data no").await;
     assert_eq!(code(&tier.get("k").await.unwrap_err()), "MASTERDOWN");
     assert_eq!(code(&tier.probe().await.unwrap_err()), "MASTERDOWN");
@@ -296,7 +350,7 @@ async fn refusals_are_told_apart() {
 async fn a_user_with_few_rights_is_served() {
     let server = Server::start(&[]);
     let mut admin = server.admin().await;
-    run(&mut admin, "ACL SETUSER app on >pw ~app:* +get +set +del +evalsha +eval").await;
+    run(&mut admin, "ACL SETUSER app on >pw ~app:* +get +set +del +time +evalsha +eval").await;
     let tier = tier(&format!("redis://app:pw@127.0.0.1:{}/", server.port), 1);
     let lease = token();
     assert_eq!(tier.lease("app:k", lease, TTL).await.unwrap(), LeaseReply::Granted(0), "INFO is not allowed");
@@ -310,9 +364,9 @@ async fn a_user_with_few_rights_is_served() {
 
 #[tokio::test]
 async fn a_server_that_does_not_know_a_command_is_not_quoted() {
-    let server = Server::start(&["--rename-command", "DEL", ""]);
-    let error = server.tier().delete(&keys(&["canary"])).await.unwrap_err();
-    assert_eq!(error.to_string(), "the cache server refused the command: ERR: unknown command 'DEL'");
+    let server = Server::start(&["--rename-command", "PTTL", ""]);
+    let error = server.tier().ttl("canary").await.unwrap_err();
+    assert_eq!(error.to_string(), "the cache server refused the command: ERR: unknown command 'PTTL'");
 }
 
 #[test]
@@ -385,7 +439,7 @@ async fn what_could_not_be_removed_is_removed_before_it_is_read() {
     run(&mut admin, "SET app:k old").await;
     assert!(remote.get("app:k", patient()).await.unwrap().bytes.is_some());
     run(&mut admin, "CONFIG SET min-replicas-to-write 1").await;
-    assert_eq!(remote.invalidate(keys(&["app:k"])).await, Invalidated::Journaled);
+    assert_eq!(remote.invalidate(claims(&["app:k"], None)).await, Invalidated::Journaled);
     assert_eq!(remote.get("app:k", remote.deadline()).await, Err(Bypass::Down));
     assert!(timeout(Duration::from_millis(300), remote.wait_until_up()).await.is_err(), "the probe alone is no proof");
     assert_eq!(remote.stats().pending_invalidations, 1);
@@ -404,7 +458,7 @@ async fn a_value_that_comes_back_with_a_restart_is_removed_before_it_is_read() {
     run(&mut admin, "SAVE").await;
     assert!(remote.get("app:k", patient()).await.unwrap().bytes.is_some());
     server.kill();
-    assert_eq!(remote.invalidate(keys(&["app:k"])).await, Invalidated::Journaled);
+    assert_eq!(remote.invalidate(claims(&["app:k"], None)).await, Invalidated::Journaled);
     server.restart(&["--dbfilename", "dump.rdb"]);
     assert_eq!(run(&mut server.admin().await, "EXISTS app:k").await, redis::Value::Int(1), "the file brought it back");
     timeout(Duration::from_secs(1), remote.wait_until_up()).await.expect("in use within a second");

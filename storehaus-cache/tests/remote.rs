@@ -12,7 +12,9 @@ use storehaus_cache::remote::{Bypass, Invalidated, Remote, RemoteSettings};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::fake::{Answer, Fake, Lines, TOKEN, TTL, gone, keys, read, refused, remote};
+use self::fake::{Answer, Fake, Lines, TOKEN, TTL, claims, gone, keys, read, refused, remote};
+
+const CONFIRMED: Invalidated = Invalidated::Confirmed { lost: 0 };
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_server_costs_one_budget_and_then_nothing() {
@@ -69,15 +71,15 @@ async fn the_tier_is_used_again_soon_after_the_server_answers() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_invalidation_is_replayed_before_anything_is_read() {
     let (fake, remote) = remote();
-    fake.0.deletes.set(gone());
-    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Journaled);
+    fake.0.clears.set(gone());
+    assert_eq!(remote.invalidate(claims(&["k"])).await, Invalidated::Journaled);
     assert_eq!(read(&remote).await, Err(Bypass::Down));
     assert_eq!(remote.stats().pending_invalidations, 1);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(fake.0.probes.calls() > 10, "the server answers, only removals fail");
     assert_eq!(read(&remote).await, Err(Bypass::Down));
     assert_eq!(fake.0.reads.calls(), 0);
-    fake.0.deletes.set(Answer::Succeed);
+    fake.0.clears.set(Answer::Succeed);
     remote.wait_until_up().await;
     assert_eq!(read(&remote).await, Ok(None));
     let stats = remote.stats();
@@ -87,17 +89,17 @@ async fn a_failed_invalidation_is_replayed_before_anything_is_read() {
 #[tokio::test(start_paused = true)]
 async fn only_the_first_invalidation_of_an_outage_waits() {
     let (fake, remote) = remote();
-    fake.0.deletes.set(Answer::Hang);
+    fake.0.clears.set(Answer::Hang);
     fake.0.probes.set(Answer::Hang);
     let start = Instant::now();
-    assert_eq!(remote.invalidate(keys(&["a"])).await, Invalidated::Journaled);
+    assert_eq!(remote.invalidate(claims(&["a"])).await, Invalidated::Journaled);
     assert!(start.elapsed() <= Duration::from_millis(1001), "{:?}", start.elapsed());
-    let (start, tried) = (Instant::now(), fake.0.deletes.calls());
+    let (start, tried) = (Instant::now(), fake.0.clears.calls());
     for name in ["b", "c", "d"] {
-        assert_eq!(remote.invalidate(keys(&[name])).await, Invalidated::Journaled);
+        assert_eq!(remote.invalidate(claims(&[name])).await, Invalidated::Journaled);
     }
     assert_eq!(start.elapsed(), Duration::ZERO);
-    assert_eq!(fake.0.deletes.calls(), tried);
+    assert_eq!(fake.0.clears.calls(), tried);
     assert_eq!(remote.stats().pending_invalidations, 4);
 }
 
@@ -107,7 +109,7 @@ async fn an_open_breaker_does_not_postpone_an_invalidation() {
     fake.0.reads.once(gone());
     fake.0.probes.set(gone());
     assert_eq!(read(&remote).await, Err(Bypass::Failed));
-    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Confirmed);
+    assert_eq!(remote.invalidate(claims(&["k"])).await, CONFIRMED);
     assert!(fake.0.store.lock().unwrap().is_empty());
     assert!(!remote.is_up());
     assert_eq!(remote.stats().pending_invalidations, 0);
@@ -116,10 +118,10 @@ async fn an_open_breaker_does_not_postpone_an_invalidation() {
 #[tokio::test(start_paused = true)]
 async fn connection_errors_are_repeated_until_the_keys_are_removed() {
     let (fake, remote) = remote();
-    fake.0.deletes.once(gone());
-    fake.0.deletes.once(refused("LOADING"));
+    fake.0.clears.once(gone());
+    fake.0.clears.once(refused("LOADING"));
     let start = Instant::now();
-    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Confirmed);
+    assert_eq!(remote.invalidate(claims(&["k"])).await, CONFIRMED);
     assert!(start.elapsed() >= Duration::from_millis(200) && start.elapsed() <= Duration::from_millis(204));
     let stats = remote.stats();
     assert_eq!((stats.retries, stats.connection_errors, stats.refused), (2, 1, 1));
@@ -130,37 +132,37 @@ async fn connection_errors_are_repeated_until_the_keys_are_removed() {
 #[tokio::test(start_paused = true)]
 async fn a_removal_that_may_not_be_done_is_not_repeated() {
     let (fake, remote) = remote();
-    fake.0.deletes.set(refused("NOPERM"));
+    fake.0.clears.set(refused("NOPERM"));
     let start = Instant::now();
-    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Journaled);
-    assert_eq!((fake.0.deletes.calls(), start.elapsed()), (1, Duration::ZERO));
+    assert_eq!(remote.invalidate(claims(&["k"])).await, Invalidated::Journaled);
+    assert_eq!((fake.0.clears.calls(), start.elapsed()), (1, Duration::ZERO));
     assert_eq!(read(&remote).await, Err(Bypass::Down));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_removal_gets_company_on_a_new_connection() {
     let (fake, remote) = remote();
-    fake.0.deletes.once(Answer::Hang);
-    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Confirmed);
-    assert_eq!(fake.0.deletes.calls(), 2);
+    fake.0.clears.once(Answer::Hang);
+    assert_eq!(remote.invalidate(claims(&["k"])).await, CONFIRMED);
+    assert_eq!(fake.0.clears.calls(), 2);
     assert_eq!(fake.0.resets.load(Ordering::Relaxed), 1);
     // And one that is only slow is still heard.
     let (fake, remote) = crate::remote();
     let answer = Arc::new(Notify::new());
-    fake.0.deletes.once(Answer::Held(Arc::clone(&answer)));
-    fake.0.deletes.set(Answer::Hang);
+    fake.0.clears.once(Answer::Held(Arc::clone(&answer)));
+    fake.0.clears.set(Answer::Hang);
     let late = async {
         tokio::time::sleep(Duration::from_millis(900)).await;
         answer.notify_one();
     };
-    assert_eq!(tokio::join!(remote.invalidate(keys(&["k"])), late).0, Invalidated::Confirmed);
+    assert_eq!(tokio::join!(remote.invalidate(claims(&["k"])), late).0, CONFIRMED);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_invalidation_is_remembered() {
     let (fake, remote) = remote();
-    fake.0.deletes.once(Answer::Hang);
-    let dropped = tokio::time::timeout(Duration::from_millis(5), remote.invalidate(keys(&["k"]))).await;
+    fake.0.clears.once(Answer::Hang);
+    let dropped = tokio::time::timeout(Duration::from_millis(5), remote.invalidate(claims(&["k"]))).await;
     assert!(dropped.is_err());
     assert_eq!(read(&remote).await, Err(Bypass::Down));
     remote.wait_until_up().await;
@@ -171,31 +173,31 @@ async fn a_dropped_invalidation_is_remembered() {
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_changed_during_its_replay_is_removed_again() {
     let (fake, remote) = remote();
-    fake.0.deletes.once(refused("NOPERM"));
-    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Journaled);
+    fake.0.clears.once(refused("NOPERM"));
+    assert_eq!(remote.invalidate(claims(&["k"])).await, Invalidated::Journaled);
     let replay = Arc::new(Notify::new());
-    fake.0.deletes.once(Answer::Held(Arc::clone(&replay)));
+    fake.0.clears.once(Answer::Held(Arc::clone(&replay)));
     tokio::time::sleep(Duration::from_millis(1001)).await;
-    assert_eq!(fake.0.deletes.calls(), 2, "the replay is under way");
+    assert_eq!(fake.0.clears.calls(), 2, "the replay is under way");
     // The same key again: the replay under way may have removed it before this write.
-    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Journaled);
+    assert_eq!(remote.invalidate(claims(&["k"])).await, Invalidated::Journaled);
     replay.notify_one();
     remote.wait_until_up().await;
-    assert_eq!(fake.0.deletes.calls(), 3);
+    assert_eq!(fake.0.clears.calls(), 3);
     assert_eq!(read(&remote).await, Ok(None));
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_entry_slips_in_between_the_replay_and_the_return() {
     let (fake, remote) = remote();
-    fake.0.deletes.once(refused("NOPERM"));
-    assert_eq!(remote.invalidate(keys(&["a"])).await, Invalidated::Journaled);
+    fake.0.clears.once(refused("NOPERM"));
+    assert_eq!(remote.invalidate(claims(&["a"])).await, Invalidated::Journaled);
     let replay = Arc::new(Notify::new());
-    fake.0.deletes.once(Answer::Held(Arc::clone(&replay)));
+    fake.0.clears.once(Answer::Held(Arc::clone(&replay)));
     tokio::time::sleep(Duration::from_millis(1001)).await;
-    assert_eq!(remote.invalidate(keys(&["b"])).await, Invalidated::Journaled);
+    assert_eq!(remote.invalidate(claims(&["b"])).await, Invalidated::Journaled);
     let second = Arc::new(Notify::new());
-    fake.0.deletes.once(Answer::Held(Arc::clone(&second)));
+    fake.0.clears.once(Answer::Held(Arc::clone(&second)));
     replay.notify_one();
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!((read(&remote).await, remote.stats().pending_invalidations), (Err(Bypass::Down), 1));
@@ -210,8 +212,8 @@ async fn too_many_keys_are_replayed_as_everything() {
     fake.0.store.lock().unwrap().insert("other".to_owned(), b"old".to_vec());
     let settings = RemoteSettings { journal_capacity: 10, ..RemoteSettings::new("app:*") };
     let remote = Remote::new(fake.clone(), settings);
-    fake.0.deletes.set(refused("NOPERM"));
-    let many: Vec<String> = (0..11).map(|n| format!("k{n}")).collect();
+    fake.0.clears.set(refused("NOPERM"));
+    let many = (0..11).map(|n| (format!("k{n}"), None)).collect();
     assert_eq!(remote.invalidate(many).await, Invalidated::Journaled);
     assert_eq!(remote.stats().pending_invalidations, 11);
     fake.0.flushes.once(gone());
@@ -225,11 +227,11 @@ async fn too_many_keys_are_replayed_as_everything() {
 #[tokio::test(start_paused = true)]
 async fn a_long_journal_is_replayed_in_batches() {
     let (fake, remote) = remote();
-    fake.0.deletes.once(refused("NOPERM"));
-    let many: Vec<String> = (0..1000).map(|n| format!("k{n}")).collect();
+    fake.0.clears.once(refused("NOPERM"));
+    let many = (0..1000).map(|n| (format!("k{n}"), None)).collect();
     assert_eq!(remote.invalidate(many).await, Invalidated::Journaled);
     remote.wait_until_up().await;
-    assert_eq!(fake.0.deletes.calls(), 1 + 2);
+    assert_eq!(fake.0.clears.calls(), 1 + 2);
     assert_eq!(remote.stats().journal_replayed, 1000);
 }
 
@@ -263,12 +265,12 @@ async fn a_permanent_error_is_asked_about_once_a_second() {
 async fn a_server_that_refuses_writes_is_back_when_it_takes_a_removal() {
     let (fake, remote) = remote();
     fake.0.writes.set(refused("READONLY"));
-    fake.0.deletes.set(refused("READONLY"));
+    fake.0.clears.set(refused("READONLY"));
     assert_eq!(remote.lease("k", TOKEN, TTL, remote.deadline()).await, Err(Bypass::Failed));
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(!remote.is_up(), "the probe alone proves nothing");
     assert_eq!(remote.stats().pending_invalidations, 0);
-    fake.0.deletes.set(Answer::Succeed);
+    fake.0.clears.set(Answer::Succeed);
     remote.wait_until_up().await;
     assert_eq!(remote.stats().breaker_opened, 1);
 }
@@ -338,8 +340,8 @@ async fn manual_operations_are_retried_and_bounded() {
 #[tokio::test(start_paused = true)]
 async fn manual_reads_see_nothing_while_invalidations_wait() {
     let (fake, remote) = remote();
-    fake.0.deletes.set(refused("NOPERM"));
-    assert_eq!(remote.invalidate(keys(&["k"])).await, Invalidated::Journaled);
+    fake.0.clears.set(refused("NOPERM"));
+    assert_eq!(remote.invalidate(claims(&["k"])).await, Invalidated::Journaled);
     let error = remote.retrying_coherent(|l2| async move { l2.get("k").await }).await.unwrap_err();
     assert_eq!(error.to_string(), "no connection to the cache server: 1 invalidations wait for their delivery");
     assert_eq!(fake.0.reads.calls(), 0);
@@ -382,8 +384,8 @@ async fn an_outage_is_two_lines_in_the_log() {
     for _ in 0..100 {
         assert!(remote.get("secret-key", remote.deadline()).await.is_err());
     }
-    fake.0.deletes.once(gone());
-    remote.invalidate(keys(&["secret-key"])).await;
+    fake.0.clears.once(gone());
+    remote.invalidate(claims(&["secret-key"])).await;
     fake.0.probes.set(Answer::Succeed);
     remote.wait_until_up().await;
     // Another outage at once is not worth another line.
@@ -402,7 +404,7 @@ fn operations_can_be_spawned() {
     let (_, remote) = remote();
     let (one, two, three) = (remote.clone(), remote.clone(), remote);
     spawnable(async move { read(&one).await });
-    spawnable(async move { two.invalidate(keys(&["k"])).await });
+    spawnable(async move { two.invalidate(claims(&["k"])).await });
     spawnable(async move { three.retrying(|l2| async move { l2.ttl("k").await }).await });
 }
 
@@ -426,9 +428,9 @@ async fn nothing_stale_is_read_after_an_invalidation_returned() {
             for version in 0..500_u64 {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 if random >> 61 == 0 {
-                    fake.0.deletes.once(gone());
+                    fake.0.clears.once(gone());
                 }
-                if remote.invalidate(vec![key.clone()]).await == Invalidated::Journaled {
+                if remote.invalidate(vec![(key.clone(), None)]).await == Invalidated::Journaled {
                     journaled += 1;
                 }
                 for _ in 0..4 {

@@ -3,6 +3,7 @@
 //! [`Backend`] is written once per database by a macro, so that the bounds sqlx's generic code needs (executors,
 //! argument lifetimes) never surface: a caller of generic store code writes `T: Persist<DB>, DB: Backend` and no more.
 
+use std::any::Any;
 use std::future::Future;
 
 use futures_core::stream::BoxStream;
@@ -33,7 +34,16 @@ pub trait Backend: sealed::Sealed + Database {
     /// wait for each other instead of failing.
     const BEGIN: &'static str;
 
+    /// A connection as what it is, for code that knows which database it may be.
+    fn as_any(conn: &mut Self::Connection) -> &mut dyn Any;
+
     /// Opens a pool with the defaults StoreHaus recommends.
+    ///
+    /// On Postgres 14 and later a connection of it ends within a second of its client, even while it waits for a lock, so
+    /// that no statement of a dead process is committed after the intents of its write ended
+    /// ([`with_intent_ttl`](storehaus_cache::CacheConfig::with_intent_ttl)). A pool of your own needs
+    /// `client_connection_check_interval` set for that, on the role, the database or the server. The server learns of the
+    /// end of a process, not of a machine or a network: there it takes TCP keepalive.
     fn open(url: &str) -> impl Future<Output = Result<Pool<Self>, sqlx::Error>> + Send;
 
     /// Runs a statement; the number of rows it affected.
@@ -108,6 +118,10 @@ macro_rules! backend {
             const DIALECT: Dialect = Dialect::$db;
             const MAX_BINDS: usize = $binds;
             const BEGIN: &'static str = $begin;
+
+            fn as_any(conn: &mut Self::Connection) -> &mut dyn Any {
+                conn
+            }
 
             async fn open(url: &str) -> Result<Pool<Self>, sqlx::Error> {
                 $module::open(url).await
@@ -259,6 +273,11 @@ mod postgres {
     /// A connection idle for longer than this is pinged before it is used.
     const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 
+    /// Not by a parameter at start-up: a server that does not know it, or a pooler, would refuse the connection. Sets
+    /// nothing where the setting does not exist, or was chosen.
+    const WATCH_CLIENT: &str = "SELECT set_config('client_connection_check_interval', '1000', false) \
+                                WHERE current_setting('client_connection_check_interval', true) = '0'";
+
     pub(super) async fn open(url: &str) -> Result<PgPool, sqlx::Error> {
         super::of_scheme(url, &["postgres://", "postgresql://"])?;
         PgPoolOptions::new()
@@ -268,6 +287,14 @@ mod postgres {
             .before_acquire(|conn, meta| {
                 Box::pin(async move {
                     if meta.idle_for > PING_AFTER_IDLE { conn.ping().await.map(|()| true) } else { Ok(true) }
+                })
+            })
+            .after_connect(|conn, _| {
+                Box::pin(async move {
+                    if let Err(error) = sqlx::raw_sql(WATCH_CLIENT).execute(conn).await {
+                        tracing::debug!(%error, "the server does not watch its clients");
+                    }
+                    Ok(())
                 })
             })
             .connect_with(PgConnectOptions::from_str(url)?)

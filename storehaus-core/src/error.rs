@@ -29,6 +29,10 @@ pub type Result<T, E = StorehausError> = std::result::Result<T, E>;
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum StorehausError {
+    /// An earlier statement of the transaction failed, or was dropped before it ended: the transaction can only be
+    /// rolled back, or the savepoint it was in. Nothing of it is or will be committed.
+    #[error("{0}")]
+    Aborted(Box<Failed>),
     /// A call of the manual cache API failed. Reads and writes of a store never fail with it.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -141,7 +145,8 @@ macro_rules! failed {
     ($error:expr) => {
         match $error {
             StorehausError::Cache(_) | StorehausError::CacheDisabled(_) => None,
-            StorehausError::Conflict(failed)
+            StorehausError::Aborted(failed)
+            | StorehausError::Conflict(failed)
             | StorehausError::Database(failed)
             | StorehausError::ForeignKey(failed)
             | StorehausError::InvalidInput(failed)
@@ -324,6 +329,12 @@ impl Context {
                 "a foreign key has no row to point at, or a row still points here".into(),
             )),
             "23P01" => StorehausError::Conflict(failed("another row excludes this one".into())),
+            "25P02" => StorehausError::Aborted(failed(
+                "an earlier statement of the transaction failed; roll back, and run a statement that may fail inside a \
+                 savepoint"
+                    .into(),
+            )),
+            "25006" => StorehausError::InvalidInput(failed("the transaction is read-only".into())),
             "40001" | "40P01" => StorehausError::Serialization(failed(message.to_owned())),
             "57014" | "55P03" | "25P03" | "25P04" => StorehausError::Timeout(failed(message.to_owned())),
             "42P01" | "42703" | "42804" | "42883" | "42P10" | "3F000" | "42704" => {

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::Pool;
-use storehaus_cache::{CacheConfig, CacheManager, CacheParams, Ttl};
+use storehaus_cache::{AuditOptions, CacheConfig, CacheManager, CacheParams, Ttl};
 
 use crate::backend::{Backend, DefaultBackend};
 use crate::error::{Context, Result, StorehausError};
 use crate::model::Persist;
+use crate::outbox::Watch;
 use crate::schema::{self, Inspect};
 use crate::store::GenericStore;
 
@@ -94,6 +95,23 @@ impl<DB: Backend> StoreHaus<DB> {
     /// [`StorehausError::CacheDisabled`] when it was built without a cache.
     pub fn cache(&self) -> Result<&CacheManager> {
         self.inner.cache.as_ref().ok_or(StorehausError::CacheDisabled("every model"))
+    }
+
+    /// Begins to compare a share of the cache hits of all stores with the database: see
+    /// [`CacheManager::audit`].
+    ///
+    /// ```no_run
+    /// # use storehaus_cache::AuditOptions;
+    /// # fn example(haus: storehaus_core::StoreHaus<sqlx::Sqlite>) -> storehaus_core::Result<()> {
+    /// haus.audit(AuditOptions::new(0.01))?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`StorehausError::CacheDisabled`] when it was built without a cache, [`StorehausError::Cache`] for options that are
+    /// not allowed, and outside a tokio runtime.
+    pub fn audit(&self, options: AuditOptions) -> Result<()> {
+        Ok(self.cache()?.audit(options)?)
     }
 
     /// The pool.
@@ -230,6 +248,9 @@ pub trait Models<DB: Backend>: sealed::Sealed {
 
     #[doc(hidden)]
     fn check(haus: &StoreHaus<DB>) -> impl Future<Output = Result<()>> + Send;
+
+    #[doc(hidden)]
+    fn watches(haus: &StoreHaus<DB>) -> Result<Vec<Watch>>;
 }
 
 mod sealed {
@@ -265,6 +286,10 @@ macro_rules! models {
                     );
                 )*
                 if differences.is_empty() { Ok(()) } else { Err(context("").differences(&differences)) }
+            }
+
+            fn watches(haus: &StoreHaus<DB>) -> Result<Vec<Watch>> {
+                Ok(vec![$(Watch::of::<$model, DB>(haus)?),*])
             }
         }
     };

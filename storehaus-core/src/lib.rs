@@ -6,8 +6,10 @@
 //! | [`mod@column`] | which types a field may have, and how each backend stores them |
 //! | [`backend`] | the databases |
 //! | [`schema`] | tables made from models, and compared with them |
+//! | [`outbox`] | changes recorded in the database, and delivered to the caches |
 //! | [`GenericStore`] | the operations on one model |
 //! | [`StoreHaus`] | one database, one cache, and the stores on them |
+//! | [`Tx`] | a transaction, and the stores inside it |
 //! | [`StorehausError`] | what goes wrong |
 
 pub mod backend;
@@ -17,15 +19,18 @@ mod error;
 pub mod field;
 mod haus;
 pub mod model;
+pub mod outbox;
 pub mod schema;
 mod sql;
 mod sql_text;
 mod store;
+mod tx;
 
 pub use error::{Failed, Result, StorehausError};
 pub use haus::{Builder, Models, StoreHaus};
 pub use sql_text::Sql;
-pub use store::{GenericStore, SignalManager};
+pub use store::{GenericStore, SignalManager, StoreCache, TxStore};
+pub use tx::{Isolation, Tx, TxOptions};
 
 /// What generated code names. Not a public API.
 #[doc(hidden)]

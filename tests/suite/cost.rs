@@ -1,7 +1,7 @@
 //! How many statements and Redis commands each operation takes, counted at sqlx and at a Redis server of the test's own.
 //!
 //! The counts of Redis include what its scripts do: a fill is one `EVALSHA`, with a `GET` and a `SET` inside; a lease
-//! that is given back is one `EVALSHA`, with a `GET` and a `DEL` inside.
+//! that is given back is one `EVALSHA`, with a `GET` and a `DEL` inside. A write takes two round trips: see [`written`].
 
 use std::collections::BTreeMap;
 
@@ -31,6 +31,9 @@ impl<DB: crate::world::TestDb> Counted<DB> {
         let mut admin = server.admin().await;
         // The connection is opened and greeted before anything is counted.
         haus.cache().unwrap().exists("none", "none").await.unwrap();
+        if l1 != L1::Off {
+            assert!(haus.cache().unwrap().listen().await);
+        }
         admin.reset().await;
         Self { world, haus, admin, _server: server }
     }
@@ -44,6 +47,12 @@ impl<DB: crate::world::TestDb> Counted<DB> {
         self.haus.cache().unwrap().settle().await;
         (self.world.statements(), self.admin.calls().await)
     }
+}
+
+/// What writes of so many rows send, in so many calls of each of two scripts: one that marks the rows before the statement,
+/// one that clears them after it. A script looks at the clock once, and reads and writes each key once.
+fn written(rows: u64, calls_each: u64) -> BTreeMap<String, u64> {
+    calls([("evalsha", 2 * calls_each), ("time", 2 * calls_each), ("get", 2 * rows), ("set", rows), ("del", rows)])
 }
 
 /// The first words of statements.
@@ -61,7 +70,7 @@ suite! {
         let store = counted.haus.store::<Item>();
 
         let (sql, redis) = counted.cost(async { store.create(item(1, "a")).await.unwrap() }).await;
-        assert_eq!((verbs(&sql), redis), (vec!["INSERT"], calls([("del", 1)])));
+        assert_eq!((verbs(&sql), redis), (vec!["INSERT"], written(1, 1)));
 
         // GET, a lease, and the fill.
         let (sql, redis) = counted.cost(async { store.get_by_id(&1i64).await.unwrap().unwrap() }).await;
@@ -71,21 +80,21 @@ suite! {
         assert_eq!((verbs(&sql), redis), (vec![], calls([("get", 1)])));
 
         let (sql, redis) = counted.cost(async { store.update(&1i64, item(1, "b")).await.unwrap() }).await;
-        assert_eq!((verbs(&sql), redis), (vec!["UPDATE"], calls([("del", 1)])));
+        assert_eq!((verbs(&sql), redis), (vec!["UPDATE"], written(1, 1)));
 
         let (sql, redis) = counted.cost(async { store.upsert(item(1, "c")).await.unwrap() }).await;
-        assert_eq!((verbs(&sql), redis), (vec!["INSERT"], calls([("del", 1)])));
+        assert_eq!((verbs(&sql), redis), (vec!["INSERT"], written(1, 1)));
 
         // Nothing to cache: the lease is given back.
         let (sql, redis) = counted.cost(async { store.get_by_id(&9i64).await.unwrap() }).await;
         assert_eq!((verbs(&sql), redis), (vec!["SELECT"], calls([("get", 2), ("set", 1), ("evalsha", 1), ("del", 1)])));
 
         let (sql, redis) = counted.cost(async { store.delete(&1i64).await.unwrap() }).await;
-        assert_eq!((verbs(&sql), redis), (vec!["DELETE"], calls([("del", 1)])));
+        assert_eq!((verbs(&sql), redis), (vec!["DELETE"], written(1, 1)));
 
-        // A write that certainly changed nothing leaves the cache alone.
+        // A write that certainly changed nothing takes its mark away again, behind its caller's back.
         let (sql, redis) = counted.cost(async { store.update(&1i64, item(1, "x")).await.unwrap_err() }).await;
-        assert_eq!((verbs(&sql), redis), (vec!["UPDATE"], calls([])));
+        assert_eq!((verbs(&sql), redis), (vec!["UPDATE"], written(1, 1)));
 
         // What asks for no single row asks the database alone.
         let (sql, redis) = counted.cost(async {
@@ -102,7 +111,7 @@ suite! {
         let ids: Vec<i64> = (1..=1000).collect();
 
         let (sql, redis) = counted.cost(async { store.create_many(items(1000)).await.unwrap() }).await;
-        assert_eq!((verbs(&sql), redis), (vec!["INSERT"], calls([("del", 1)])));
+        assert_eq!((verbs(&sql), redis), (vec!["INSERT"], written(1000, 8)));
 
         store.get_many(&ids[..500]).await.unwrap();
         let (sql, redis) = counted.cost(async { store.get_many(&ids).await.unwrap() }).await;
@@ -114,15 +123,58 @@ suite! {
 
         let rows = ids.iter().map(|id| (*id, item(*id, &format!("u{id}")))).collect();
         let (sql, redis) = counted.cost(async { store.update_many(rows).await.unwrap() }).await;
-        assert_eq!(redis, calls([("del", 1)]));
+        assert_eq!(redis, written(1000, 8));
         assert_eq!(sql.iter().filter(|text| text.contains("items")).count(), 1, "{:?}", verbs(&sql));
         assert!(sql.len() <= 3, "{:?}", verbs(&sql));
 
         let (sql, redis) = counted.cost(async { store.upsert_many(items(1000)).await.unwrap() }).await;
-        assert_eq!((verbs(&sql), redis), (vec!["INSERT"], calls([("del", 1)])));
+        assert_eq!((verbs(&sql), redis), (vec!["INSERT"], written(1000, 8)));
 
         let (sql, redis) = counted.cost(async { store.delete_many(&ids).await.unwrap() }).await;
-        assert_eq!((verbs(&sql), redis), (vec!["DELETE"], calls([("del", 1)])));
+        assert_eq!((verbs(&sql), redis), (vec!["DELETE"], written(1000, 8)));
+    }
+
+    once fn a_transaction_through_redis(world) {
+        let mut counted = Counted::new(world, L1::Off).await;
+        let (haus, store) = (counted.haus.clone(), counted.haus.store::<Item>());
+        store.create_many(items(5)).await.unwrap();
+
+        // What begins it is not counted; SQLite is given an empty transaction after each COMMIT.
+        let commit = if counted.world.is_sqlite() { "COMMIT;" } else { "COMMIT" };
+        let (sql, redis) = counted.cost(async {
+            haus.transaction(async |tx| {
+                store.on(tx).update(&1i64, item(1, "x")).await?;
+                store.on(tx).delete(&2i64).await?;
+                store.on(tx).get_many(&[1, 2, 3]).await?;
+                store.on(tx).upsert_many(vec![item(3, "y"), item(4, "z")]).await
+            }).await.unwrap()
+        }).await;
+        let batch = ["SAVEPOINT", "INSERT", "RELEASE"];
+        assert_eq!(verbs(&sql), [&["UPDATE", "DELETE", "SELECT"][..], &batch, &[commit]].concat());
+        // Three times intents, beside the statements; one clearing.
+        assert_eq!(redis, written(4, 2));
+
+        // Once for each savepoint that is kept, nothing for one that is not.
+        let (sql, redis) = counted.cost(async {
+            haus.transaction(async |tx| {
+                tx.savepoint(async |tx| store.on(tx).update(&1i64, item(1, "u")).await).await?;
+                tx.savepoint(async |tx| store.on(tx).update(&99i64, item(99, "v")).await).await.unwrap_err();
+                Ok(())
+            }).await.unwrap()
+        }).await;
+        let kept = ["SAVEPOINT", "UPDATE", "RELEASE"];
+        let undone = ["SAVEPOINT", "UPDATE", "ROLLBACK"];
+        let sql: Vec<_> = verbs(&sql).into_iter().filter(|verb| *verb != "BEGIN").collect();
+        assert_eq!(sql, [&kept[..], &undone, &[commit]].concat());
+        // The intent of what was undone is withdrawn.
+        assert_eq!(redis, written(2, 2));
+
+        let (sql, redis) = counted.cost(async {
+            let mut tx = haus.begin_with(TxOptions::new().read_only()).await.unwrap();
+            store.on(&mut tx).get_by_id(&1i64).await.unwrap();
+            tx.commit().await.unwrap();
+        }).await;
+        assert_eq!((verbs(&sql), redis), (vec!["SELECT", commit], calls([])));
     }
 
     once fn rows_kept_in_process_cost_nothing(world) {
@@ -141,7 +193,28 @@ suite! {
         }).await;
         assert_eq!((verbs(&sql), redis), (vec![], calls([])));
         let (sql, redis) = counted.cost(async { store.update(&1i64, item(1, "x")).await.unwrap() }).await;
-        assert_eq!((verbs(&sql), redis), (vec!["UPDATE"], calls([("del", 1)])));
+        assert_eq!((verbs(&sql), redis), (vec!["UPDATE"], written(1, 1)));
+    }
+
+    /// A hit asks Redis whether the row is the same, and gets 80 bytes for an answer.
+    once fn a_validated_hit_costs_one_small_command(world) {
+        let mut counted = Counted::new(world, L1::Validated).await;
+        let store = counted.haus.store::<Item>();
+        store.create(item(1, "a")).await.unwrap();
+        let (sql, redis) = counted.cost(async { store.get_by_id(&1i64).await.unwrap().unwrap() }).await;
+        assert_eq!((verbs(&sql), redis), (vec!["SELECT"], calls([("get", 2), ("set", 2), ("evalsha", 1)])));
+        let (sql, redis) = counted.cost(async {
+            for _ in 0..10 {
+                store.get_by_id(&1i64).await.unwrap().unwrap();
+            }
+        }).await;
+        assert_eq!((verbs(&sql), redis), (vec![], calls([("getrange", 10)])));
+        let (sql, redis) = counted.cost(async { store.get_many(&[1]).await.unwrap() }).await;
+        assert_eq!((verbs(&sql), redis), (vec![], calls([("mget", 1)])));
+
+        let (sql, redis) = counted.cost(async { store.update(&1i64, item(1, "b")).await.unwrap() }).await;
+        assert_eq!((verbs(&sql), redis), (vec!["UPDATE"], written(1, 1)));
+        assert_eq!(store.get_by_id(&1i64).await.unwrap(), Some(item(1, "b")));
     }
 
     /// Reads ask the database alone. Another process may cache what this one does not: writes invalidate for it.
@@ -149,7 +222,7 @@ suite! {
         let mut counted = Counted::new(world, L1::Bounded(PATIENCE)).await;
         let store = counted.haus.store_with::<Item>(CacheParams::disabled);
         let (sql, redis) = counted.cost(async { store.create(item(1, "a")).await.unwrap() }).await;
-        assert_eq!((verbs(&sql), redis), (vec!["INSERT"], calls([("del", 1)])));
+        assert_eq!((verbs(&sql), redis), (vec!["INSERT"], written(1, 1)));
         let (sql, redis) = counted.cost(async {
             for _ in 0..3 {
                 store.get_by_id(&1i64).await.unwrap().unwrap();
@@ -161,7 +234,19 @@ suite! {
             store.update(&1i64, item(1, "b")).await.unwrap();
             store.delete(&1i64).await.unwrap()
         }).await;
-        assert_eq!((verbs(&sql), redis), (vec!["UPDATE", "DELETE"], calls([("del", 2)])));
+        assert_eq!((verbs(&sql), redis), (vec!["UPDATE", "DELETE"], written(2, 2)));
+    }
+
+    /// Without marks a write is one round trip; one whose key the database makes has nothing to mark before it is made.
+    once fn a_write_without_marks_is_one_round_trip(world) {
+        let mut counted = Counted::new(world, L1::Off).await;
+        let cleared = calls([("evalsha", 1), ("time", 1), ("get", 1), ("del", 1)]);
+        let store = counted.haus.store_with::<Item>(|params| params.with_coherence(Coherence::Ttl));
+        let (_, redis) = counted.cost(async { store.create(item(100, "a")).await.unwrap() }).await;
+        assert_eq!(redis, cleared);
+        let store = counted.haus.store::<Item>();
+        let (_, redis) = counted.cost(async { store.create(item(0, "b")).await.unwrap() }).await;
+        assert_eq!(redis, cleared);
     }
 
     once fn each_read_of_an_uncached_store_is_a_statement(world) {
@@ -205,7 +290,7 @@ suite! {
             store.delete_many(&[1, 2, 3]).await.unwrap()
         }).await;
         let kinds: Vec<&str> = redis.keys().map(String::as_str).collect();
-        assert_eq!(kinds, ["del", "evalsha", "get", "mget", "set"]);
+        assert_eq!(kinds, ["del", "evalsha", "get", "mget", "set", "time"]);
         let (_, redis) = counted.cost(async { counted_pattern(&counted_manager(&store)).await }).await;
         assert!(redis.contains_key("scan") && !redis.contains_key("keys") && !redis.contains_key("flushdb"), "{redis:?}");
     }

@@ -10,8 +10,12 @@
 //! | [`options`] | what the options of a store and a manager change |
 //! | [`manual`] | the manual cache API, statistics, health |
 //! | [`cost`] | how many statements and Redis commands each operation takes |
+//! | [`inspect`] | the cache of one store by hand, what it says of an entry, the auditor |
 //! | [`outage`] | Redis away, restarted, silent |
+//! | [`outbox`] | changes past the stores, and writers that are gone |
 //! | [`regressions`] | defects that stores of this kind had, each by its name |
+//! | [`transactions`] | what is seen of a transaction, by whom and when, and how it ends |
+//! | [`writers`] | writes that Redis does not take part in, and writers that do not live to their end |
 //! | [`schema`] | tables from models, migrations written by hand, drift |
 //!
 //! [`world`] makes the worlds they run in: {SQLite, PostgreSQL} × {no cache, in process, Redis, both}. `cargo xtask test`
@@ -21,14 +25,18 @@ mod batch;
 mod columns;
 mod cost;
 mod crud;
+mod inspect;
 mod keys;
 mod manual;
 mod models;
 mod options;
 mod outage;
+mod outbox;
 mod reads;
 mod regressions;
 mod schema;
 mod server;
 mod statements;
+mod transactions;
 mod world;
+mod writers;

@@ -136,6 +136,7 @@ suite! {
         (expected.misses, expected.loads, expected.fills) = (8, 8, 7);
         (expected.l1_hits, expected.l2_hits) = if world.tiers == Tiers::Redis { (0, 6) } else { (6, 0) };
         expected.invalidations = 10 + 1 + 2;
+        expected.intents_placed = if world.has_redis() { expected.invalidations } else { 0 };
         assert_eq!(stats.stores[1].1, expected);
         assert_eq!((stats.stores[0].1.misses, stats.stores[0].1.fills, stats.stores[0].1.invalidations), (1, 1, 1));
         assert_eq!((stats.hits, stats.misses, stats.total.loads), (6, 9, 9));

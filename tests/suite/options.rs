@@ -225,6 +225,7 @@ suite! {
     cached fn an_instance_keeps_at_most_so_many_rows(world) {
         world.haus.create_missing_tables::<(Item,)>().await.unwrap();
         let haus = world.behind(world.config().unwrap().with_l1_capacity(10));
+        assert!(haus.cache().unwrap().listen().await);
         let items = haus.store::<Item>();
         items.create_many((1..=100).map(|n| item(n, &n.to_string())).collect()).await.unwrap();
         for id in 1..=100i64 {

@@ -81,13 +81,16 @@ impl Admin {
         self.run::<()>(&["CONFIG", "RESETSTAT"]).await;
     }
 
-    /// How often each command was called since, those of scripts included, those of this connection not.
+    /// How often each command was called since, those of scripts included; neither those of this connection, nor what
+    /// processes tell each other at intervals.
     pub(crate) async fn calls(&mut self) -> BTreeMap<String, u64> {
         let text: String = self.run(&["INFO", "commandstats"]).await;
         let counts = text.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
         counts
             .map(|(name, rest)| (name.to_owned(), rest.split(',').next().unwrap().parse().unwrap()))
-            .filter(|(name, _)| !name.starts_with("config") && name != "info")
+            .filter(|(name, _)| {
+                !name.starts_with("config") && !["info", "publish", "subscribe"].contains(&name.as_str())
+            })
             .collect()
     }
 }

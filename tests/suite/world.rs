@@ -57,8 +57,23 @@ impl<DB: Backend> World<DB> {
     where
         DB: TestDb,
     {
+        self.fresh_behind_any(self.config()).await
+    }
+
+    /// The same database on connections of its own, behind a cache configured otherwise.
+    pub(crate) async fn fresh_behind(&self, config: CacheConfig) -> StoreHaus<DB>
+    where
+        DB: TestDb,
+    {
+        self.fresh_behind_any(Some(config)).await
+    }
+
+    async fn fresh_behind_any(&self, config: Option<CacheConfig>) -> StoreHaus<DB>
+    where
+        DB: TestDb,
+    {
         let options = self.haus.pool().connect_options();
-        assemble(Pool::connect_with((*options).clone()).await.unwrap(), self.config())
+        assemble(Pool::connect_with((*options).clone()).await.unwrap(), config)
     }
 
     /// The same database behind a cache configured otherwise.
@@ -156,6 +171,10 @@ where
     runtime.block_on(async {
         let (pool, remains) = DB::make(&name).await;
         let world = World { name: name.clone(), tiers, haus: assemble(pool.clone(), config) };
+        if tiers == Tiers::Both {
+            // Until then rows are read from Redis.
+            assert!(world.manager().listen().await);
+        }
         let ended = tokio::spawn(body(world)).await;
         pool.close().await;
         DB::remove(remains).await;

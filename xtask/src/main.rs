@@ -46,8 +46,8 @@ const COMMANDS: [Command; 8] = [
     },
     Command {
         name: "prove",
-        usage: "prove model",
-        about: "every interleaving of a model of the protocol; writes target/xtask/model.json",
+        usage: "prove [NAME] [OPTIONS]",
+        about: "programs that prove or refute what is promised, listed without a name; each writes target/xtask/NAME.json",
         run: commands::programs::prove,
     },
     Command {

@@ -60,14 +60,12 @@ mod tests;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use catalogue::{Case, Expected};
 use explore::{Findings, explore};
 
 use crate::options::Options;
+use crate::parallel;
 use crate::report::Report;
 
 /// More states than this in one configuration are not explored, and the configuration counts as unproven.
@@ -85,7 +83,7 @@ pub async fn run(options: Options) -> Result<Report, Box<dyn std::error::Error>>
         catalogue::good().into_iter().chain(catalogue::limits()).chain(catalogue::broken()).collect();
     let findings = tokio::task::spawn_blocking({
         let cases = cases.clone();
-        move || explore_all(&cases)
+        move || parallel::each(&cases, |case| explore(&case.setup, MOST_STATES))
     })
     .await?;
     let mut report = Report::new("model");
@@ -103,28 +101,6 @@ pub async fn run(options: Options) -> Result<Report, Box<dyn std::error::Error>>
     report.row("all", format!("{states} states, {steps} steps"), "complete", findings.iter().all(|f| !f.cut_short));
     io::stdout().write_all(traces.as_bytes())?;
     Ok(report)
-}
-
-/// Explores the cases on every processor; the findings stand in the order of the cases.
-fn explore_all(cases: &[Case]) -> Vec<Findings> {
-    let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(2);
-    let todo = Mutex::new(cases.iter().enumerate());
-    let done = Mutex::new(Vec::with_capacity(cases.len()));
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let next = todo.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some((at, case)) = next else { return };
-                    let found = explore(&case.setup, MOST_STATES);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push((at, found));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, found)| found).collect()
 }
 
 /// Complete and without a violation, or with one.

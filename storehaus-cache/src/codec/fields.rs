@@ -23,8 +23,15 @@ impl JsonField {
     /// # Errors
     /// When the type refuses to serialize.
     pub fn encode<T: Serialize>(value: &T, out: &mut Encoder) -> Result<(), EncodeError> {
-        let text = serde_json::to_vec(value).map_err(|_| EncodeError::new("a JSON column refused to serialize"))?;
-        out.put_slice(&text)
+        let text = if out.canonical {
+            serde_json::to_value(value).and_then(|mut value| {
+                sort(&mut value);
+                serde_json::to_vec(&value)
+            })
+        } else {
+            serde_json::to_vec(value)
+        };
+        out.put_slice(&text.map_err(|_| EncodeError::new("a JSON column refused to serialize"))?)
     }
 
     /// Reads a value from JSON.
@@ -34,6 +41,24 @@ impl JsonField {
     pub fn decode<T: DeserializeOwned>(input: &mut Decoder<'_>) -> Result<T, DecodeError> {
         let text: Vec<u8> = input.take()?;
         serde_json::from_slice(&text).map_err(|_| DecodeError::new("a JSON column has another shape"))
+    }
+}
+
+/// Sorts objects by their names, and arrays by the text of what they hold.
+fn sort(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Array(items) => {
+            items.iter_mut().for_each(sort);
+            items.sort_by_cached_key(ToString::to_string);
+        }
+        serde_json::Value::Object(map) => {
+            let mut members: Vec<_> = std::mem::take(map).into_iter().collect();
+            members.iter_mut().for_each(|(_, value)| sort(value));
+            // A map that keeps the order of insertion, as another crate may have asked for, is sorted by this.
+            members.sort_by(|(one, _), (other, _)| one.cmp(other));
+            *map = members.into_iter().collect();
+        }
+        _ => {}
     }
 }
 
@@ -313,6 +338,17 @@ mod tests {
             assert!(from_bytes::<String>(&len.to_le_bytes()).is_err());
             assert!(from_bytes::<Vec<String>>(&len.to_le_bytes()).is_err());
         }
+    }
+
+    #[test]
+    fn equal_values_are_comparable_whatever_their_order() {
+        let bytes = |value: serde_json::Value| super::super::to_comparable(&value).unwrap();
+        let one = bytes(serde_json::json!({"a": [1, {"x": 1, "y": 2}], "b": null}));
+        assert_eq!(one, bytes(serde_json::json!({"b": null, "a": [{"y": 2, "x": 1}, 1]})));
+        assert_ne!(one, bytes(serde_json::json!({"b": null, "a": [{"y": 2, "x": 1}, 2]})));
+        let set = |n| super::super::Json((0..n).collect::<std::collections::HashSet<i64>>());
+        assert_eq!(super::super::to_comparable(&set(99)), super::super::to_comparable(&set(99)));
+        assert_ne!(super::super::to_comparable(&set(99)), super::super::to_comparable(&set(98)));
     }
 
     #[test]

@@ -1,17 +1,27 @@
-//! The header in front of every value, and the two things a Redis key of ours may hold: a value or a lease.
+//! The header in front of every value, and the three things a Redis key of ours may hold: a value, a lease, or intents.
 //!
-//! A value is [`HEADER_BYTES`] of header and the payload; a lease is [`LEASE_BYTES`] long. Whatever does not match in
+//! A value is [`HEADER_BYTES`] of header and the payload; a lease is [`LEASE_BYTES`] long; intents are
+//! [`INTENTS_BYTES`] and [`INTENT_BYTES`] for each writer. Whatever does not match in
 //! a header is a miss with a named [`Mismatch`], never an error and never a wrong row.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[cfg(storehaus_broken)]
+use crate::broken::{self, Bug};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Length of the header of a value.
-pub const HEADER_BYTES: usize = 80;
+pub const HEADER_BYTES: usize = 88;
 
 /// Length of a lease.
 pub const LEASE_BYTES: usize = 4 + 16;
+
+/// Length of what stands before the entries of intents: magic, version and kind, a byte that says whether a writer met
+/// another since the first one came, and a counter of modifications.
+pub const INTENTS_BYTES: usize = 4 + 1 + 4;
+
+/// Length of the entry of one writer: its token, and the end of its intent on the server's clock.
+pub const INTENT_BYTES: usize = 16 + 8;
 
 /// The version of the layout below.
 pub const FORMAT_VERSION: u8 = 1;
@@ -22,9 +32,10 @@ pub const CODEC_BINCODE2_FIXINT: u8 = 1;
 const MAGIC: [u8; 2] = *b"SH";
 const KIND_VALUE: u8 = b'V';
 const KIND_LEASE: u8 = b'L';
+const KIND_INTENTS: u8 = b'I';
 const FLAG_ABSENT: u8 = 1;
 
-/// A lease token: 64 random bits of the instance and a counter, so that none is ever used twice.
+/// The token of a lease or an intent: 64 random bits of the instance and a counter, so that none is ever used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token {
     /// The random id of the instance that made it.
@@ -40,8 +51,15 @@ impl Token {
         out[..2].copy_from_slice(&MAGIC);
         out[2] = FORMAT_VERSION;
         out[3] = KIND_LEASE;
-        out[4..12].copy_from_slice(&self.instance.to_le_bytes());
-        out[12..].copy_from_slice(&self.serial.to_le_bytes());
+        out[4..].copy_from_slice(&self.to_bytes());
+        out
+    }
+
+    /// The bytes that stand for it in a lease and in intents.
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut out = [0; 16];
+        out[..8].copy_from_slice(&self.instance.to_le_bytes());
+        out[8..].copy_from_slice(&self.serial.to_le_bytes());
         out
     }
 }
@@ -60,7 +78,7 @@ pub struct Expected {
 }
 
 /// What a writer stamps on a value.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// The model's schema fingerprint.
     pub schema: u64,
@@ -74,6 +92,8 @@ pub struct Stamp {
     pub expires: Millis,
     /// After this the value should be refreshed ahead of its expiry.
     pub refresh: Millis,
+    /// When it was filled, by the filler's clock.
+    pub filled: Millis,
     /// Whether this says "there is no such row".
     pub absent: bool,
 }
@@ -105,6 +125,8 @@ impl Millis {
 pub enum Content<'a> {
     /// A current value.
     Value(Value<'a>),
+    /// Writes of the row are under way, or were when their writers died: it is read from the database, and not kept.
+    Intents(Intents<'a>),
     /// A lease; its holder may fill the key.
     Lease(Token),
     /// Bytes that must not be served.
@@ -122,6 +144,31 @@ pub struct Value<'a> {
     pub refresh: Millis,
     /// The token of the lease it was filled under.
     pub token: Token,
+}
+
+/// The writers of a row, as its key names them. Some of them may be over: an entry whose time has passed is removed by
+/// the next writer, and the key ends with the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intents<'a> {
+    /// Whether one of them was not alone since it came.
+    pub shared: bool,
+    /// How often the set was changed; wraps around.
+    pub changes: u32,
+    entries: &'a [u8],
+}
+
+impl Intents<'_> {
+    /// How many writers.
+    pub fn writers(&self) -> usize {
+        self.entries.len() / INTENT_BYTES
+    }
+
+    /// Each token, and when its intent ends on the server's clock.
+    pub fn entries(&self) -> impl Iterator<Item = (Token, Millis)> {
+        self.entries
+            .chunks_exact(INTENT_BYTES)
+            .map(|entry| (Token { instance: word(entry, 0), serial: word(entry, 8) }, Millis(word(entry, 16))))
+    }
 }
 
 /// Why bytes under a key are not served.
@@ -148,9 +195,34 @@ pub fn identity(key: &str) -> u64 {
     xxh3_64(key.as_bytes())
 }
 
-/// The schema fingerprint that a value carries; `None` when the bytes are no value.
-pub fn schema_of(bytes: &[u8]) -> Option<u64> {
-    (bytes.len() >= HEADER_BYTES && bytes[..2] == MAGIC && bytes[3] == KIND_VALUE).then(|| word(bytes, 8))
+/// What the header of a value says, whether or not it is to be believed; `None` when the bytes are no value of this
+/// format.
+pub fn stamp_of(bytes: &[u8]) -> Option<Stamp> {
+    let is_value =
+        bytes.len() >= HEADER_BYTES && bytes[..2] == MAGIC && bytes[2] == FORMAT_VERSION && bytes[3] == KIND_VALUE;
+    is_value.then(|| Stamp {
+        schema: word(bytes, 8),
+        identity: word(bytes, 16),
+        incarnation: word(bytes, 24),
+        token: Token { instance: word(bytes, 32), serial: word(bytes, 40) },
+        expires: Millis(word(bytes, 48)),
+        refresh: Millis(word(bytes, 56)),
+        filled: Millis(word(bytes, 64)),
+        absent: bytes[5] & FLAG_ABSENT != 0,
+    })
+}
+
+/// Whether a header, or a whole value, is of the value that `token` names: one that [`parse`] would serve, provided that it
+/// did when that value was read whole.
+pub fn is_still(bytes: &[u8], token: Token, expected: &Expected) -> bool {
+    bytes.len() >= HEADER_BYTES
+        && bytes[..2] == MAGIC
+        && bytes[2..4] == [FORMAT_VERSION, KIND_VALUE]
+        && word(bytes, 8) == expected.schema
+        && word(bytes, 16) == expected.identity
+        && word(bytes, 24) == expected.incarnation
+        && (Token { instance: word(bytes, 32), serial: word(bytes, 40) }) == token
+        && Millis(word(bytes, 48)) > expected.now
 }
 
 /// Starts a value: header with room for length and checksum, to be completed by [`seal`].
@@ -168,6 +240,7 @@ pub fn open(stamp: &Stamp, capacity: usize) -> Vec<u8> {
         stamp.token.serial,
         stamp.expires.0,
         stamp.refresh.0,
+        stamp.filled.0,
     ] {
         out.extend_from_slice(&word.to_le_bytes());
     }
@@ -178,9 +251,9 @@ pub fn open(stamp: &Stamp, capacity: usize) -> Vec<u8> {
 /// Completes a value whose payload was appended: writes length and checksum.
 pub fn seal(bytes: &mut [u8]) {
     let length = (bytes.len() - HEADER_BYTES) as u64;
-    bytes[64..72].copy_from_slice(&length.to_le_bytes());
+    bytes[72..80].copy_from_slice(&length.to_le_bytes());
     let sum = checksum(bytes);
-    bytes[72..80].copy_from_slice(&sum.to_le_bytes());
+    bytes[80..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
 }
 
 /// Reads what stands under a key.
@@ -193,14 +266,27 @@ pub fn parse<'a>(bytes: &'a [u8], expected: &Expected) -> Content<'a> {
             Content::Lease(Token { instance: word(bytes, 4), serial: word(bytes, 12) })
         }
         KIND_VALUE if bytes.len() >= HEADER_BYTES => value(bytes, expected),
+        KIND_INTENTS if bytes.len() > INTENTS_BYTES && (bytes.len() - INTENTS_BYTES).is_multiple_of(INTENT_BYTES) => {
+            Content::Intents(Intents {
+                shared: bytes[4] != 0,
+                changes: u32::from_le_bytes([bytes[5], bytes[6], bytes[7], bytes[8]]),
+                entries: &bytes[INTENTS_BYTES..],
+            })
+        }
         _ => Content::Unusable(Mismatch::Format),
     }
 }
 
 fn value<'a>(bytes: &'a [u8], expected: &Expected) -> Content<'a> {
+    #[cfg(storehaus_broken)]
+    let expected = &Expected {
+        identity: if broken::is(Bug::IdentityOff) { word(bytes, 16) } else { expected.identity },
+        incarnation: if broken::is(Bug::IncarnationOff) { word(bytes, 24) } else { expected.incarnation },
+        ..*expected
+    };
     let payload = &bytes[HEADER_BYTES..];
     let expires = Millis(word(bytes, 48));
-    let mismatch = if word(bytes, 64) != payload.len() as u64 || word(bytes, 72) != checksum(bytes) {
+    let mismatch = if word(bytes, 72) != payload.len() as u64 || word(bytes, 80) != checksum(bytes) {
         Mismatch::Checksum
     } else if word(bytes, 16) != expected.identity {
         // Before the schema: the entry of another store under this key speaks against the connection, not the entry.
@@ -232,7 +318,7 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 
 fn checksum(bytes: &[u8]) -> u64 {
     let mut sum = Xxh3::new();
-    sum.update(&bytes[..72]);
+    sum.update(&bytes[..80]);
     sum.update(&bytes[HEADER_BYTES..]);
     sum.digest()
 }
@@ -252,6 +338,7 @@ mod tests {
             token: Token { instance: 4, serial: 5 },
             expires: NOW.plus(Duration::from_secs(60)),
             refresh: NOW.plus(Duration::from_secs(48)),
+            filled: NOW,
             absent: false,
         }
     }
@@ -298,9 +385,44 @@ mod tests {
     }
 
     #[test]
+    fn a_header_tells_whether_the_value_is_still_the_same() {
+        let bytes = sealed(&stamp(), b"row");
+        let (head, token) = (&bytes[..HEADER_BYTES], stamp().token);
+        assert!(is_still(head, token, &expected()) && is_still(&bytes, token, &expected()));
+        for other in [Token { instance: 5, ..token }, Token { serial: 6, ..token }] {
+            assert!(!is_still(head, other, &expected()));
+        }
+        for other in [
+            Expected { schema: 2, ..expected() },
+            Expected { identity: 2, ..expected() },
+            Expected { incarnation: 2, ..expected() },
+            Expected { now: NOW.plus(Duration::from_secs(60)), ..expected() },
+        ] {
+            assert!(!is_still(head, token, &other));
+        }
+        assert!(!is_still(&token.to_lease(), token, &expected()));
+        assert!(!is_still(&bytes[..HEADER_BYTES - 1], token, &expected()));
+    }
+
+    #[test]
     fn a_lease_is_its_token() {
         let token = Token { instance: u64::MAX, serial: 9 };
         assert_eq!(parse(&token.to_lease(), &expected()), Content::Lease(token));
+    }
+
+    #[test]
+    fn intents_name_their_writers() {
+        let (one, two) = (Token { instance: 1, serial: 2 }, Token { instance: 3, serial: u64::MAX });
+        let mut bytes = b"SH\x01I\x01\x07\0\0\0".to_vec();
+        assert_eq!(parse(&bytes, &expected()), Content::Unusable(Mismatch::Format), "a set of nobody");
+        for (token, expires) in [(one, 5u64), (two, 6)] {
+            bytes.extend_from_slice(&token.to_bytes());
+            bytes.extend_from_slice(&expires.to_le_bytes());
+        }
+        let Content::Intents(intents) = parse(&bytes, &expected()) else { panic!("no intents") };
+        assert_eq!((intents.shared, intents.changes, intents.writers()), (true, 7, 2));
+        assert_eq!(intents.entries().collect::<Vec<_>>(), [(one, Millis(5)), (two, Millis(6))]);
+        assert_eq!(parse(&bytes[..bytes.len() - 1], &expected()), Content::Unusable(Mismatch::Format));
     }
 
     #[test]
@@ -317,6 +439,7 @@ mod tests {
             prop_assert_eq!(value.payload, Some(&*payload));
             prop_assert_eq!(value.token, stamp().token);
             prop_assert_eq!((value.expires, value.refresh), (stamp().expires, stamp().refresh));
+            prop_assert_eq!(stamp_of(&bytes), Some(stamp()));
         }
 
         #[test]
@@ -330,6 +453,7 @@ mod tests {
         #[test]
         fn random_bytes_are_never_a_value(bytes: Vec<u8>) {
             prop_assert!(!matches!(parse(&bytes, &expected()), Content::Value(_)));
+            prop_assert_eq!(stamp_of(&bytes), None);
         }
 
         #[test]

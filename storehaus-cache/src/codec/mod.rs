@@ -98,6 +98,8 @@ const FORMAT: Format = bincode::config::standard().with_fixed_int_encoding().wit
 /// Writes the fields of one entry.
 pub struct Encoder {
     inner: EncoderImpl<Bytes, Format>,
+    /// Whether equal values shall be equal bytes, also where a type has no order of its own.
+    canonical: bool,
 }
 
 impl std::fmt::Debug for Encoder {
@@ -108,7 +110,7 @@ impl std::fmt::Debug for Encoder {
 
 impl Encoder {
     pub(crate) fn over(buffer: Vec<u8>) -> Self {
-        Self { inner: EncoderImpl::new(Bytes(buffer), FORMAT) }
+        Self { inner: EncoderImpl::new(Bytes(buffer), FORMAT), canonical: false }
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {
@@ -156,6 +158,14 @@ impl<'a> Decoder<'a> {
 /// As [`Cacheable::write`].
 pub fn to_bytes<V: Cacheable>(value: &V) -> Result<Vec<u8>, EncodeError> {
     let mut out = Encoder::over(Vec::with_capacity(256));
+    value.write(&mut out)?;
+    Ok(out.into_bytes())
+}
+
+/// As [`to_bytes`], for comparing: JSON is written sorted, objects and arrays, as hash maps and hash sets have no order.
+pub(crate) fn to_comparable<V: Cacheable>(value: &V) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Encoder::over(Vec::with_capacity(256));
+    out.canonical = true;
     value.write(&mut out)?;
     Ok(out.into_bytes())
 }

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::shared::Seen;
+use super::shared::{FOREIGN, Seen};
 use super::{Inner, LeaseId, Led, Loaded, Outcome, RecordCache};
 use crate::flight::{Follower, Registered};
 use crate::l2::{Incarnation, L2, LeaseReply, Reply};
 use crate::loader::Loader;
 use crate::local::{Join, Ticket};
 use crate::remote::Remote;
+
+/// Is told the places of keys that are being written.
+type Written<'a> = &'a (dyn Fn(usize) + Sync);
 
 type Row<Ld> = Option<Arc<<Ld as Loader>::Value>>;
 
@@ -37,12 +40,15 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
             })
             .collect();
         let inner = &self.inner;
-        let rows = if inner.local.is_some() {
+        let rows = if inner.local_now().is_some() {
             inner.many_behind_local(unique).boxed().await?
         } else if inner.remote.is_some() {
             let reader = Arc::clone(inner);
-            let read = async move { reader.read_many(&unique).await };
-            inner.detached(read).await?.into_iter().map(|loaded| loaded.row).collect()
+            let read = async move {
+                let read = reader.read_many(&unique, &|_| ()).await?;
+                Ok(unique.into_iter().zip(read).map(|(key, loaded)| reader.hold(key, loaded)).collect())
+            };
+            inner.detached(read).await?
         } else {
             inner.load_many(&unique).await?.into_iter().map(|loaded| loaded.row).collect::<Vec<_>>()
         };
@@ -56,11 +62,12 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let now = self.manager.env().nanos();
         let mut rows = vec![None; keys.len()];
         let mut followers: Vec<(usize, Follower<Outcome<Ld>>)> = Vec::new();
-        let (mut places, mut tickets) = (Vec::new(), Vec::new());
+        let (mut places, mut tickets, mut written) = (Vec::new(), Vec::new(), Vec::new());
         for (place, key) in keys.iter().enumerate() {
             match local.tier.join(key, now, self.l1_bound) {
                 Join::Hit(row) => {
                     self.counters.l1_hits.add(1);
+                    self.audit_local(&local.tier, key);
                     rows[place] = row;
                 }
                 Join::Follow(follower) => followers.push((place, follower)),
@@ -68,11 +75,14 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                     places.push(place);
                     tickets.push(ticket);
                 }
+                Join::Write => written.push(place),
             }
         }
-        if !tickets.is_empty() {
+        if !tickets.is_empty() || !written.is_empty() {
             let inner = Arc::clone(self);
-            let read = self.detached(async move { inner.read_and_land(tickets).await }).await?;
+            let others: Vec<_> = written.iter().map(|place| keys[*place].clone()).collect();
+            places.extend(written);
+            let read = self.detached(async move { inner.read_and_land(tickets, others).await }).await?;
             places.into_iter().zip(read).for_each(|(place, row)| rows[place] = row);
         }
         let mut stranded = Vec::new();
@@ -93,21 +103,28 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         Ok(rows)
     }
 
+    /// Reads the rows of tickets, which may land, and others, which are being written.
     async fn read_and_land(
         self: &Arc<Self>,
         tickets: Vec<Ticket<Ld::Key, Ld::Value, Outcome<Ld>>>,
+        others: Vec<Ld::Key>,
     ) -> Result<Vec<Row<Ld>>, Ld::Error> {
-        let keys: Vec<_> = tickets.iter().map(|ticket| ticket.key().clone()).collect();
-        match self.read_many(&keys).await {
-            Ok(loaded) => Ok(tickets
-                .into_iter()
-                .zip(loaded)
-                .map(|(ticket, loaded)| {
-                    self.land(&ticket, &loaded);
-                    ticket.publish(Ok(loaded.row.clone()));
-                    loaded.row
-                })
-                .collect()),
+        let keys: Vec<_> = tickets.iter().map(|ticket| ticket.key().clone()).chain(others).collect();
+        let written = |place: usize| tickets.get(place).into_iter().for_each(Ticket::keep_to_itself);
+        match self.read_many(&keys, &written).await {
+            Ok(loaded) => {
+                let mut tickets = tickets.into_iter();
+                Ok(loaded
+                    .into_iter()
+                    .map(|loaded| {
+                        if let Some(ticket) = tickets.next() {
+                            self.land(&ticket, &loaded);
+                            ticket.publish(Ok(loaded.row.clone()));
+                        }
+                        loaded.row
+                    })
+                    .collect())
+            }
             Err(error) => {
                 tickets.into_iter().for_each(|ticket| ticket.publish(Err(error.clone())));
                 Err(error)
@@ -116,12 +133,18 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     }
 
     /// Reads distinct keys from Redis and, for what it lacks, from the database; in parts, so that no reply is so large
-    /// that others wait behind it past their budget.
-    async fn read_many(self: &Arc<Self>, keys: &[Ld::Key]) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
+    /// that others wait behind it past their budget. `written` is told the place of each key that is being written,
+    /// before the statement that reads its row begins.
+    async fn read_many(
+        self: &Arc<Self>,
+        keys: &[Ld::Key],
+        written: Written<'_>,
+    ) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
         let Some(remote) = &self.remote else { return self.load_many(keys).await };
         let mut rows = Vec::with_capacity(keys.len());
         for part in keys.chunks(PART) {
-            rows.extend(self.read_part(remote, part).await?);
+            let before = rows.len();
+            rows.extend(self.read_part(remote, part, &|place| written(before + place)).await?);
         }
         Ok(rows)
     }
@@ -130,6 +153,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         self: &Arc<Self>,
         remote: &Remote<L>,
         keys: &[Ld::Key],
+        written: Written<'_>,
     ) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
         let texts: Vec<String> = keys.iter().map(|key| self.space.key(key)).collect();
         let deadline = remote.deadline();
@@ -147,7 +171,10 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         for (place, bytes) in found.bytes.into_iter().enumerate() {
             let reply = Reply { bytes, incarnation: found.incarnation };
             rows.push(match self.see(&texts[place], &reply) {
-                Seen::Row(loaded) => Some(loaded),
+                Seen::Row(loaded) => {
+                    self.audit_shared(&keys[place], &reply);
+                    Some(loaded)
+                }
                 Seen::Free => {
                     free.push(place);
                     None
@@ -157,10 +184,14 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                     None
                 }
                 Seen::Leased(_) => None,
+                Seen::Writing => {
+                    written(place);
+                    None
+                }
             });
         }
-        let mut leases = self.lease_many(remote, &texts, free, &mut rows, deadline).await;
-        leases.extend(self.replace_many(remote, &texts, unusable, &mut rows, deadline).await);
+        let mut leases = self.lease_many(remote, &texts, free, &mut unusable, &mut rows, written, deadline).await;
+        leases.extend(self.replace_many(remote, &texts, unusable, &mut rows, written, deadline).await);
         let missing: Vec<usize> = (0..keys.len()).filter(|place| rows[*place].is_none()).collect();
         self.counters.l2_hits.add((keys.len() - missing.len()) as u64);
         if missing.is_empty() {
@@ -175,18 +206,22 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             }
         };
         missing.into_iter().zip(loaded).for_each(|(place, loaded)| rows[place] = Some(loaded));
-        let rows: Vec<_> = rows.into_iter().flatten().collect();
+        let mut rows: Vec<_> = rows.into_iter().flatten().collect();
+        leases.iter().for_each(|(place, lease)| rows[*place].token = Some(lease.registered.key().token));
         self.fill_many(remote, texts, leases, &rows);
         Ok(rows)
     }
 
-    /// One round of leases for the keys at `free`; rows that appeared in the meantime go into `rows`.
+    /// One round of leases for the keys at `free`; rows that appeared in the meantime go into `rows`, keys that hold a
+    /// value of another type into `unusable`.
     async fn lease_many(
         self: &Arc<Self>,
         remote: &Remote<L>,
         texts: &[String],
         free: Vec<usize>,
+        unusable: &mut Vec<(usize, Vec<u8>)>,
         rows: &mut [Option<Loaded<Ld::Value>>],
+        written: Written<'_>,
         deadline: Instant,
     ) -> Vec<(usize, Lease<Ld>)> {
         if free.is_empty() {
@@ -196,7 +231,9 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let asked: Vec<_> = wanted.iter().map(|(place, lease)| (texts[*place].clone(), lease.key().token)).collect();
         let lasts = self.manager.config().load_timeout;
         let Ok(replies) = remote.lease_many(&asked, lasts, deadline).await else { return Vec::new() };
-        self.granted(texts, wanted.into_iter().zip(replies), rows)
+        let foreign = wanted.iter().zip(&replies).filter(|(_, reply)| reply.is_none());
+        unusable.extend(foreign.map(|((place, _), _)| (*place, FOREIGN.to_vec())));
+        self.granted(texts, wanted.into_iter().zip(replies), rows, written)
     }
 
     /// One round of leases over what must not be served, at the places given with how it begins.
@@ -206,6 +243,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         texts: &[String],
         unusable: Vec<(usize, Vec<u8>)>,
         rows: &mut [Option<Loaded<Ld::Value>>],
+        written: Written<'_>,
         deadline: Instant,
     ) -> Vec<(usize, Lease<Ld>)> {
         if unusable.is_empty() {
@@ -219,7 +257,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         }
         let lasts = self.manager.config().load_timeout;
         let Ok(replies) = remote.replace_many(&asked, lasts, deadline).await else { return Vec::new() };
-        self.granted(texts, wanted.into_iter().zip(replies.into_iter().map(Some)), rows)
+        self.granted(texts, wanted.into_iter().zip(replies.into_iter().map(Some)), rows, written)
     }
 
     /// The leases that were granted; rows that stand there instead go into `rows`.
@@ -228,16 +266,17 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         texts: &[String],
         replies: impl Iterator<Item = (Wanted<Ld>, Option<LeaseReply>)>,
         rows: &mut [Option<Loaded<Ld::Value>>],
+        written: Written<'_>,
     ) -> Vec<(usize, Lease<Ld>)> {
         let mut leases = Vec::with_capacity(replies.size_hint().0);
         for ((place, registered), reply) in replies {
             match reply {
                 Some(LeaseReply::Granted(incarnation)) => leases.push((place, Lease { registered, incarnation })),
-                Some(LeaseReply::Taken(reply)) => {
-                    if let Seen::Row(loaded) = self.see(&texts[place], &reply) {
-                        rows[place] = Some(loaded);
-                    }
-                }
+                Some(LeaseReply::Taken(reply)) => match self.see(&texts[place], &reply) {
+                    Seen::Row(loaded) => rows[place] = Some(loaded),
+                    Seen::Writing => written(place),
+                    Seen::Free | Seen::Leased(_) | Seen::Unusable(_) => {}
+                },
                 None => {}
             }
         }
@@ -298,6 +337,8 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             return;
         }
         leases.iter().for_each(|(_, lease)| {
+            // For those who wait, and nobody who comes while the lease still stands.
+            self.leases.remove(&lease.registered.key());
             lease.registered.leader.publish((Err(error.clone()), lease.incarnation));
         });
         let (inner, remote, background) = (Arc::clone(self), remote.clone(), self.manager.background());

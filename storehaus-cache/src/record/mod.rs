@@ -3,39 +3,48 @@
 //! | tiers | a read | a write |
 //! |---|---|---|
 //! | none | loads | – |
-//! | in process | hit, or joins or leads a load | removes entry and flight |
-//! | Redis | `GET`; on a miss leases, loads, fills | `DEL`, awaited |
-//! | both | in process first, Redis behind its flight | `DEL`, then removes entry and flight |
+//! | in process | hit, or joins or leads a load | removes entry and flight, before and after |
+//! | Redis | `GET`; on a miss leases, loads, fills | marks the key, then clears it, each awaited |
+//! | both | in process first, Redis behind its flight | Redis, then entry and flight; tells other processes |
+//! | both, validated | in process after `GETRANGE` said that the value still stands, else as Redis | as both |
 //!
-//! `shared` holds the lease protocol, `batch` the same for many keys at once.
+//! `shared` holds the lease protocol, `batch` the same for many keys at once, `validated` what is asked about on each hit,
+//! `change` the writer's side.
 
+mod audit;
 mod batch;
 mod change;
+mod explain;
 mod handle;
+mod outside;
 mod shared;
+mod validated;
 
 use std::borrow::Borrow;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use crate::codec::Cacheable;
+use crate::bus::Bus;
 use crate::codec::header::{Millis, Token};
+use crate::codec::{Cacheable, to_comparable};
 use crate::config::{L1, check_ttl};
 use crate::error::CacheError;
-use crate::flight::Flights;
+use crate::flight::{Flights, Turns};
 use crate::key::{KeyRef, KeySpace};
 use crate::l2::{Incarnation, L2};
 use crate::loader::{Aborted, Loader};
 use crate::local::{Join, LocalTier, QuickEngine};
 use crate::manager::{CacheManager, SharedTier};
 use crate::params::CacheParams;
-use crate::registry::{LocalHandle, Registration, TableGroup};
+use crate::registry::{LocalHandle, Registration};
 use crate::remote::Remote;
 use crate::stats::Counters;
 pub use change::Change;
+use change::Scope;
 use handle::Handle;
 
 /// What a read ends with.
@@ -75,15 +84,22 @@ pub struct RecordCache<Ld: Loader, L: L2 = SharedTier> {
 struct Inner<Ld: Loader, L: L2> {
     loader: Ld,
     manager: CacheManager<L>,
-    group: Arc<TableGroup>,
+    /// What its changes have in common.
+    scope: Arc<Scope>,
     space: KeySpace,
     /// The shared tier, when this store uses it.
     remote: Option<Remote<L>>,
-    /// The in-process tier, when this store uses it.
+    /// The in-process tier, when this store uses it and serves from it without asking.
     local: Option<Arc<Handle<Ld>>>,
+    /// The in-process tier of [`L1::Validated`].
+    validated: Option<Arc<Handle<Ld>>>,
+    /// What tells of the writes of other processes, where the in-process tier rests on that.
+    bus: Option<Bus<L>>,
     /// Loads under way under a lease. A reader that sees a lease in Redis may join its load: had a write been
     /// acknowledged since the lease was granted, the lease would be gone.
     leases: Arc<Leases<Ld>>,
+    /// Loads of rows that are being written: whoever came after one began may not have it.
+    beside: Arc<Turns<Ld::Key, Outcome<Ld>>>,
     /// Marks the tokens of this store among those of all stores and processes.
     instance: u64,
     next_token: AtomicU64,
@@ -107,10 +123,25 @@ type Led<Ld> = (Outcome<Ld>, Incarnation);
 
 type Leases<Ld> = Flights<LeaseId, Led<Ld>>;
 
-/// A row and how long it may be kept.
+/// What a look at the shared tier ends with.
+enum Found<V> {
+    Loaded(Loaded<V>),
+    /// The row is being written.
+    Writing,
+}
+
+/// A row, how long it may be kept, and which value of the shared tier it is or will be.
 struct Loaded<V> {
     row: Option<Arc<V>>,
     keep: Option<Duration>,
+    token: Option<Token>,
+}
+
+impl<V> Loaded<V> {
+    /// Says which value it is.
+    fn under(self, token: Token) -> Self {
+        Self { token: Some(token), ..self }
+    }
 }
 
 impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
@@ -119,7 +150,7 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
     /// # Errors
     /// [`CacheError::Configuration`] when a prefix or TTL is not allowed, or another model uses the prefix.
     pub fn new(loader: Ld, params: CacheParams<L>, info: &StoreInfo<'_>) -> Result<Self, CacheError> {
-        let CacheParams { manager, ttl, prefix, negative_ttl, l1, enabled } = params;
+        let CacheParams { manager, ttl, prefix, negative_ttl, l1, coherence, on_cache_down, enabled } = params;
         let config = manager.config();
         let ttl = ttl.or(info.ttl).unwrap_or(config.ttl);
         check_ttl("the TTL", ttl)?;
@@ -138,9 +169,11 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
         let (has_local, l1_bound) = match (tiers, &remote, l1) {
             (Tiers::None, ..) => (false, 0),
             (Tiers::Local, ..) | (Tiers::All, None, _) => (true, u64::MAX),
-            (Tiers::All, Some(_), L1::Off) => (false, 0),
+            (Tiers::All, Some(_), L1::Off | L1::Validated) => (false, 0),
             (Tiers::All, Some(_), L1::Bounded(bound)) => (true, u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)),
         };
+        let has_validated = tiers == Tiers::All && remote.is_some() && l1 == L1::Validated;
+        let bus = manager.bus().filter(|_| has_local && remote.is_some()).cloned();
 
         let registry = manager.registry();
         let (group, counters) = if tiers == Tiers::None {
@@ -158,20 +191,31 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
                 shared: remote.is_some(),
             })?
         };
-        let local = has_local.then(|| {
+        let new_tier = || {
             let tier: Local<Ld> = LocalTier::new(QuickEngine::new(config.l1_capacity));
-            let handle = Arc::new(Handle::<Ld>::new(tier, Arc::clone(manager.env())));
+            let handle = Arc::new(Handle::<Ld>::new(tier, Arc::clone(manager.env()), bus.is_some()));
             let erased: Arc<dyn LocalHandle> = Arc::clone(&handle) as _;
             registry.add_local(&group, &space, &erased);
             handle
-        });
+        };
+        let local = has_local.then(new_tier);
+        let validated = has_validated.then(new_tier);
         let inner = Inner {
             loader,
-            group,
+            scope: Arc::new(Scope {
+                store: space.store().into(),
+                group,
+                counters: Arc::clone(&counters),
+                coherence: coherence.unwrap_or(config.coherence),
+                on_cache_down: on_cache_down.unwrap_or(config.on_cache_down),
+            }),
             space,
             remote,
             local,
+            validated,
+            bus,
             leases: Arc::new(Flights::new()),
+            beside: Arc::new(Turns::new()),
             instance: manager.env().random(),
             next_token: AtomicU64::new(0),
             counters,
@@ -216,9 +260,10 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
         Q: KeyRef<Owned = Ld::Key> + ?Sized,
     {
         let inner = &self.inner;
-        if let Some(local) = &inner.local {
-            if let Some(row) = local.tier.get::<Q>(id, inner.manager.env().nanos()) {
+        if let Some((local, now)) = inner.local_now() {
+            if let Some(row) = local.tier.get::<Q>(id, now) {
                 inner.counters.l1_hits.add(1);
+                inner.audit_local::<Q>(&local.tier, id);
                 // A purely local hit never waits: without this a loop over hits starves its neighbours.
                 tokio::task::consume_budget().await;
                 return Ok(row);
@@ -226,7 +271,14 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
             return inner.get_behind_local(&local.tier, id.to_key()).boxed().await;
         }
         if let Some(remote) = &inner.remote {
-            return inner.read_shared(remote, &id.to_key()).boxed().await.map(|loaded| loaded.row);
+            let key = id.to_key();
+            if let Some(validated) = &inner.validated {
+                return inner.read_validated(remote, validated, key).boxed().await;
+            }
+            return match inner.read_shared(remote, &key).boxed().await? {
+                Found::Loaded(loaded) => Ok(loaded.row),
+                Found::Writing => inner.load_beside(&key).boxed().await,
+            };
         }
         inner.load(&id.to_key()).await.map(|loaded| loaded.row)
     }
@@ -244,9 +296,41 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
         // An error would say that Redis did not confirm; that is remembered.
         change.settle().await.ok();
     }
+
+    /// Replaces whatever the cache holds under the key of a row by the row that the database has now; whether that is
+    /// `row`. As every fill, under a lease that is placed before the database is read: a row that the caller read long ago
+    /// takes the place of no newer one.
+    ///
+    /// # Errors
+    /// As the loader. A failing tier is none.
+    ///
+    /// # Cost
+    /// As [`invalidate`](Self::invalidate) and a missed [`get`](Self::get).
+    pub async fn put(&self, id: &Ld::Key, row: &Ld::Value) -> Result<bool, Ld::Error> {
+        self.invalidate(std::slice::from_ref(id)).await;
+        let current = self.get::<Ld::Key>(id).await?;
+        // A row that cannot be encoded is never cached.
+        Ok(current.is_some_and(|current| to_comparable(&*current).is_ok_and(|bytes| Ok(bytes) == to_comparable(row))))
+    }
 }
 
 impl<Ld: Loader, L: L2> Inner<Ld, L> {
+    /// The in-process tier, if it may be served from now, and the time: while this process hears of the writes of others. While it does
+    /// not it reads from Redis; where that is away too, the age of the rows is what bounds them.
+    fn local_now(&self) -> Option<(&Handle<Ld>, u64)> {
+        let local = self.local.as_ref()?;
+        let now = self.manager.env().nanos();
+        if let Some(bus) = &self.bus
+            && !bus.is_current(now)
+        {
+            bus.listen(self.manager.registry());
+            if self.remote.as_ref().is_some_and(Remote::is_up) {
+                return None;
+            }
+        }
+        Some((local, now))
+    }
+
     async fn get_behind_local(self: &Arc<Self>, local: &Arc<Local<Ld>>, key: Ld::Key) -> Outcome<Ld> {
         match local.join(&key, self.manager.env().nanos(), self.l1_bound) {
             Join::Hit(row) => {
@@ -263,19 +347,45 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             Join::Lead(ticket) => {
                 let inner = Arc::clone(self);
                 self.detached(async move {
-                    let loaded = match &inner.remote {
+                    let found = match &inner.remote {
                         Some(remote) => inner.read_shared(remote, ticket.key()).await,
-                        None => inner.load(ticket.key()).await,
+                        None => inner.load(ticket.key()).await.map(Found::Loaded),
                     };
-                    let outcome = loaded.map(|loaded| {
-                        inner.land(&ticket, &loaded);
-                        loaded.row
-                    });
+                    let outcome = match found {
+                        Ok(Found::Loaded(loaded)) => {
+                            inner.land(&ticket, &loaded);
+                            Ok(loaded.row)
+                        }
+                        Ok(Found::Writing) => {
+                            ticket.keep_to_itself();
+                            inner.load_beside(ticket.key()).await
+                        }
+                        Err(error) => Err(error),
+                    };
                     ticket.publish(outcome.clone());
                     outcome
                 })
                 .await
             }
+            Join::Write => self.load_beside(&key).await,
+        }
+    }
+
+    /// Asks the database for a row that is being written, and keeps nothing. The statement begins after this is called:
+    /// of those who ask at once all but the first share the one after it.
+    async fn load_beside(self: &Arc<Self>, key: &Ld::Key) -> Outcome<Ld> {
+        let (follower, turn) = self.beside.enter(key);
+        let leads = turn.is_some();
+        if let Some(mut turn) = turn {
+            let (inner, key) = (Arc::clone(self), key.clone());
+            tokio::spawn(async move { while turn.pass_on(inner.load(&key).await.map(|loaded| loaded.row)) {} });
+        }
+        match follower.outcome().await {
+            Some(outcome) => {
+                self.counters.joined.add(u64::from(!leads));
+                outcome
+            }
+            None => Err(self.loader.aborted(Aborted::Lost)),
         }
     }
 
@@ -312,27 +422,28 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             Some(row) => self.loader.is_key_of(key, row).then(|| self.jittered(self.ttl)),
             None => self.negative_ttl,
         };
-        Loaded { row, keep }
+        Loaded { row, keep, token: None }
     }
 
     async fn in_time<T>(&self, load: impl Future<Output = Result<T, Ld::Error>> + Send) -> Result<T, Ld::Error> {
         let limit = self.manager.config().load_timeout;
         // Boxed: the database's futures are nested so deeply that callers' types would reach the compiler's depth limit.
-        match tokio::time::timeout(limit, load.boxed()).await {
-            Ok(result) => result,
+        // A panic is caught, so that it fails this load and everybody who waits for it, and not the caller's task.
+        match tokio::time::timeout(limit, AssertUnwindSafe(load.boxed()).catch_unwind()).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(self.loader.aborted(Aborted::Lost)),
             Err(_) => Err(self.loader.aborted(Aborted::TimedOut(limit))),
         }
     }
 
     /// Runs a load as a task of its own, so that a caller that goes away does not take it along.
-    async fn detached<T: Send + 'static>(
+    fn detached<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Ld::Error>> + Send + 'static,
-    ) -> Result<T, Ld::Error> {
-        match tokio::spawn(work).await {
-            Ok(result) => result,
-            Err(_) => Err(self.loader.aborted(Aborted::Lost)),
-        }
+    ) -> impl Future<Output = Result<T, Ld::Error>> + Send {
+        // Outside the future that is returned, so that it is no part of its callers' types: those are deep enough.
+        let task = tokio::spawn(work);
+        async move { task.await.unwrap_or_else(|_| Err(self.loader.aborted(Aborted::Lost))) }
     }
 
     /// Up to 5 % less than `ttl`, at random.

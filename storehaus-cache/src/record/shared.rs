@@ -1,8 +1,9 @@
 //! The lease protocol for one key.
 //!
 //! A miss places a lease (`SET key token NX GET PX`), loads from the database, and stores the row only while that
-//! very token still stands (compare-and-set). Every write deletes whatever stands under the key before it is
-//! acknowledged, and so takes the permission of every load that began before. The technique is the lease of
+//! very token still stands (compare-and-set). A write puts its intent in the place of whatever stands under the key, and
+//! so takes the permission of every load that began before; a reader that finds an intent asks the database and fills
+//! nothing. The technique is the lease of
 //! Facebook's memcache (Nishtala et al., 2013) with permission by presence: what a flush, an eviction or an expiry
 //! can do is remove a permission, never grant one.
 
@@ -12,13 +13,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Inner, LeaseId, Led, Loaded};
+use super::{Found, Inner, LeaseId, Led, Loaded};
 use crate::codec::header::{self, Content, Expected, HEADER_BYTES, Mismatch, Stamp, Token};
 use crate::codec::{Cacheable, Encoder, from_bytes};
 use crate::flight::Registered;
 use crate::l2::{Fill, Incarnation, L2, LeaseReply, Reply};
 use crate::loader::Loader;
-use crate::remote::Remote;
+use crate::remote::{Bypass, Remote};
 
 /// How often a read looks at the key again before it asks the database without filling.
 const LOOKS: usize = 4;
@@ -26,6 +27,9 @@ const LOOKS: usize = 4;
 /// The first pause while another process loads; doubles up to [`LAST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(8);
+
+/// What is said to have been seen where a value of another type stands: no content of ours begins like this.
+pub(super) const FOREIGN: &[u8] = b"\0";
 
 /// What stands under a key, as a reader sees it.
 pub(super) enum Seen<V> {
@@ -37,6 +41,16 @@ pub(super) enum Seen<V> {
     Leased(Token),
     /// Bytes that must not be served; they begin like this.
     Unusable(Vec<u8>),
+    /// The row is being written: nothing may be filled.
+    Writing,
+}
+
+/// What the lease of another process ended with.
+enum Watched<V> {
+    Row(Loaded<V>),
+    /// Nothing of use, or not in time.
+    Nothing,
+    Writing,
 }
 
 /// What became of an attempt to load under a lease.
@@ -53,20 +67,31 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         self: &Arc<Self>,
         remote: &Remote<L>,
         key: &Ld::Key,
-    ) -> Result<Loaded<Ld::Value>, Ld::Error> {
+    ) -> Result<Found<Ld::Value>, Ld::Error> {
         if !remote.is_up() {
             return self.load_past_redis(key).await;
         }
         let text = self.space.key(key);
         let deadline = remote.deadline();
-        let Ok(mut reply) = remote.get(&text, deadline).await else { return self.load_past_redis(key).await };
+        let mut reply = match remote.get(&text, deadline).await {
+            Ok(reply) => reply,
+            Err(Bypass::WrongType) => {
+                return match self.lead(remote, key, &text, Some(FOREIGN), deadline).await? {
+                    Attempt::Loaded(loaded) => Ok(Found::Loaded(loaded)),
+                    Attempt::Lost(_) | Attempt::Unknown => self.load(key).await.map(Found::Loaded),
+                };
+            }
+            Err(_) => return self.load_past_redis(key).await,
+        };
         let mut orphan = None;
         for _ in 0..LOOKS {
             let seen = match self.see(&text, &reply) {
                 Seen::Row(loaded) => {
                     self.counters.l2_hits.add(1);
-                    return Ok(loaded);
+                    self.audit_shared(key, &reply);
+                    return Ok(Found::Loaded(loaded));
                 }
+                Seen::Writing => return Ok(Found::Writing),
                 Seen::Free => None,
                 Seen::Unusable(seen) => Some(seen),
                 Seen::Leased(token) if token.instance == self.instance => {
@@ -75,13 +100,13 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                             && shown_by == reply.incarnation
                         {
                             self.counters.joined.add(1);
-                            return outcome.map(|row| self.loaded(key, row));
+                            return outcome.map(|row| Found::Loaded(self.loaded(key, row).under(token)));
                         }
                     } else if orphan == Some(token) {
                         // Ours, and nobody holds it: a reply that never came left it behind. Take it over.
                         let lease = token.to_lease().to_vec();
                         match self.lead(remote, key, &text, Some(&lease), deadline).await? {
-                            Attempt::Loaded(loaded) => return Ok(loaded),
+                            Attempt::Loaded(loaded) => return Ok(Found::Loaded(loaded)),
                             Attempt::Lost(other) => reply = other,
                             Attempt::Unknown => break,
                         }
@@ -99,18 +124,18 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                 }
             };
             match self.lead(remote, key, &text, seen.as_deref(), deadline).await? {
-                Attempt::Loaded(loaded) => return Ok(loaded),
+                Attempt::Loaded(loaded) => return Ok(Found::Loaded(loaded)),
                 Attempt::Lost(other) => reply = other,
                 Attempt::Unknown => break,
             }
         }
-        self.load(key).await
+        self.load(key).await.map(Found::Loaded)
     }
 
     /// Loads without asking Redis or filling it.
-    async fn load_past_redis(&self, key: &Ld::Key) -> Result<Loaded<Ld::Value>, Ld::Error> {
+    async fn load_past_redis(&self, key: &Ld::Key) -> Result<Found<Ld::Value>, Ld::Error> {
         self.counters.bypassed.add(1);
-        self.ask(key).await
+        self.ask(key).await.map(Found::Loaded)
     }
 
     /// Reads a reply and counts what is wrong with it.
@@ -124,6 +149,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             now,
         };
         let value = match header::parse(bytes, &expected) {
+            Content::Intents(_) => return Seen::Writing,
             Content::Lease(token) => return Seen::Leased(token),
             Content::Value(value) => value,
             Content::Unusable(mismatch) => {
@@ -141,7 +167,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         };
         let keep = Some(value.expires.since(now));
         match value.payload.map(from_bytes).transpose() {
-            Ok(row) => Seen::Row(Loaded { row: row.map(Arc::new), keep }),
+            Ok(row) => Seen::Row(Loaded { row: row.map(Arc::new), keep, token: Some(value.token) }),
             Err(_) => {
                 self.counters.decode_errors.add(1);
                 Seen::Unusable(bytes[..HEADER_BYTES].to_vec())
@@ -175,8 +201,12 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                 Ok(LeaseReply::Taken(reply)) => return Ok(Attempt::Lost(reply)),
                 Err(_) => return Ok(Attempt::Unknown),
             };
-            let result = inner.load(&key).await;
+            let result = inner.load(&key).await.map(|loaded| loaded.under(token));
             let outcome = result.as_ref().map(|loaded| loaded.row.clone()).map_err(Clone::clone);
+            if outcome.is_err() {
+                // For those who wait, and nobody who comes while the lease still stands.
+                inner.leases.remove(&registered.key());
+            }
             registered.leader.publish((outcome, incarnation));
             let keep = result.as_ref().ok().and_then(|loaded| loaded.keep.map(|keep| (loaded.row.clone(), keep)));
             let background = inner.manager.background();
@@ -256,6 +286,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             token,
             expires: now.plus(keep),
             refresh: now.plus(keep),
+            filled: now,
             absent: row.is_none(),
         };
         let mut bytes = header::open(&stamp, 256);
@@ -280,7 +311,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         text: String,
         (token, shown_by): (Token, Incarnation),
         deadline: Instant,
-    ) -> Result<Loaded<Ld::Value>, Ld::Error> {
+    ) -> Result<Found<Ld::Value>, Ld::Error> {
         let id = LeaseId { token, identity: header::identity(&text) };
         let leader = match self.leases.join(id) {
             Err(leader) => leader,
@@ -288,9 +319,10 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                 return match follower.outcome().await {
                     Some((outcome, first_shown_by)) if first_shown_by == shown_by => {
                         self.counters.joined.add(1);
-                        outcome.map(|row| self.loaded(key, row))
+                        outcome.map(|row| Found::Loaded(self.loaded(key, row)))
                     }
-                    _ => self.load(key).await,
+                    // Whatever became of it, to keep nothing is always right.
+                    _ => Ok(Found::Writing),
                 };
             }
         };
@@ -298,39 +330,36 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let registered = Registered::new(&self.leases, id, leader);
         let (inner, remote, key) = (Arc::clone(self), remote.clone(), key.clone());
         self.detached(async move {
-            let found = inner.watch(&remote, &text, token, deadline).await;
-            let result = match found {
-                Some(loaded) => {
+            let result = match inner.watch(&remote, &text, token, deadline).await {
+                Watched::Row(loaded) => {
                     inner.counters.l2_hits.add(1);
                     Ok(loaded)
                 }
-                None => inner.load(&key).await,
+                Watched::Nothing => inner.load(&key).await,
+                // Who waits here asks for itself.
+                Watched::Writing => return Ok(Found::Writing),
             };
             let outcome = result.as_ref().map(|loaded| loaded.row.clone()).map_err(Clone::clone);
             registered.leader.publish((outcome, shown_by));
-            result
+            result.map(Found::Loaded)
         })
         .await
     }
 
-    /// Looks at the key until the lease of another process is gone; the row that stands there then, if one does.
-    async fn watch(
-        &self,
-        remote: &Remote<L>,
-        text: &str,
-        token: Token,
-        deadline: Instant,
-    ) -> Option<Loaded<Ld::Value>> {
+    /// Looks at the key until the lease of another process is gone; what stands there then.
+    async fn watch(&self, remote: &Remote<L>, text: &str, token: Token, deadline: Instant) -> Watched<Ld::Value> {
         let mut pause = FIRST_PAUSE;
         while Instant::now() + pause < deadline {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
-            match self.see(text, &remote.get(text, deadline).await.ok()?) {
-                Seen::Row(loaded) => return Some(loaded),
+            let Ok(reply) = remote.get(text, deadline).await else { break };
+            match self.see(text, &reply) {
+                Seen::Row(loaded) => return Watched::Row(loaded),
                 Seen::Leased(same) if same == token => {}
-                Seen::Free | Seen::Leased(_) | Seen::Unusable(_) => return None,
+                Seen::Writing => return Watched::Writing,
+                Seen::Free | Seen::Leased(_) | Seen::Unusable(_) => break,
             }
         }
-        None
+        Watched::Nothing
     }
 }

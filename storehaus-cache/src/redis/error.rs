@@ -40,6 +40,8 @@ fn refused(code: &str, detail: &str) -> L2Error {
     if code == "WRONGTYPE" {
         return L2Error::WrongType;
     }
+    // A script is told so without the code.
+    let code = if code == "ERR" && detail.contains("user executing the script can't") { "NOPERM" } else { code };
     let detail = detail.split(", with args").next().unwrap_or_default().trim();
     L2Error::Refused { code: code.to_owned(), detail: detail.to_owned() }
 }

@@ -2,13 +2,14 @@
 //!
 //! A [`RedisTier`] keeps a fixed number of multiplexed connections. A command takes one of them in turn without waiting
 //! for a pool; a connection is replaced after the first error that leaves its state unknown. Every command touches one
-//! key, except `MGET`, `DEL`, `SCAN` and `UNLINK`.
+//! key, except `MGET`, `SCAN` and the scripts of intents, and `PUBLISH` none. A subscription has a connection of its own.
 
 mod connect;
 mod error;
 mod link;
 mod script;
 mod slots;
+mod subscribe;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -17,13 +18,14 @@ use std::time::Duration;
 use bb8_redis::bb8;
 use redis::{Cmd, Pipeline, Value, cmd};
 
-use crate::codec::header::Token;
-use crate::l2::{Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Reply};
+use crate::codec::header::{HEADER_BYTES, Token};
+use crate::l2::{Claim, Cleared, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Messages, Reply};
 
 use self::connect::Manager;
 use self::error::unexpected;
 use self::link::{Fault, Link};
 use self::slots::Slots;
+use self::subscribe::Subscriber;
 
 /// How to reach a Redis server.
 #[derive(Clone)]
@@ -32,14 +34,19 @@ pub struct RedisSettings {
     pub url: String,
     /// How many connections are kept open. Default: 4.
     pub pool_size: NonZeroUsize,
-    /// How long opening a connection may take, greeting included. Default: 100 ms.
+    /// How long opening a connection may take, greeting included; after one that took longer, twice and then four times
+    /// as long, until one is open. Default: 100 ms.
     pub connect_timeout: Duration,
+    /// The global prefix of the keys. With it each new connection first stores a key `<prefix>:~test:…`, reads it,
+    /// removes it, and asks for it by script, in the round trip of the greeting; a server that refuses one of these for
+    /// another reason than lack of memory is not used. Default: none, nothing is tried.
+    pub prefix: Option<String>,
 }
 
 impl RedisSettings {
     /// Settings for `url`, everything else by default.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), pool_size: DEFAULT_POOL_SIZE, connect_timeout: DEFAULT_CONNECT_TIMEOUT }
+        Self { url: url.into(), pool_size: DEFAULT_POOL_SIZE, connect_timeout: DEFAULT_CONNECT_TIMEOUT, prefix: None }
     }
 }
 
@@ -49,6 +56,7 @@ impl fmt::Debug for RedisSettings {
         f.debug_struct("RedisSettings")
             .field("pool_size", &self.pool_size)
             .field("connect_timeout", &self.connect_timeout)
+            .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
 }
@@ -56,6 +64,7 @@ impl fmt::Debug for RedisSettings {
 /// The shared tier on one Redis server.
 pub struct RedisTier {
     slots: Slots,
+    subscriber: Subscriber,
 }
 
 impl RedisTier {
@@ -66,7 +75,9 @@ impl RedisTier {
     pub fn new(settings: RedisSettings) -> Result<Self, String> {
         let size = u32::try_from(settings.pool_size.get())
             .map_err(|_| format!("the redis pool size {} is too large", settings.pool_size))?;
-        let manager = Manager::new(&settings.url, settings.connect_timeout)?;
+        let client = connect::client(&settings.url)?;
+        let subscriber = Subscriber::new(client.clone(), settings.connect_timeout);
+        let manager = Manager::new(client, settings.connect_timeout, settings.prefix);
         let pool = bb8::Pool::builder()
             .max_size(size)
             .min_idle(None)
@@ -76,7 +87,7 @@ impl RedisTier {
             .retry_connection(false)
             .connection_timeout(settings.connect_timeout.max(Duration::from_millis(1)))
             .build_unchecked(manager);
-        Ok(Self { slots: Slots::new(pool, settings.pool_size) })
+        Ok(Self { slots: Slots::new(pool, settings.pool_size), subscriber })
     }
 
     /// How many connections the tier keeps open now.
@@ -113,28 +124,46 @@ impl RedisTier {
         link.trust(decode(answer, link.incarnation()))
     }
 
-    /// Runs one script call per invocation in one round trip, and once more with the text for those the server forgot.
+    /// Runs script calls on the next connection.
     async fn scripts(&self, calls: &[script::Call]) -> Result<(Vec<Result<Value, L2Error>>, Link), L2Error> {
-        let mut pipeline = Pipeline::with_capacity(calls.len());
-        for call in calls {
-            pipeline.add_command(call.by_hash());
-        }
         let (_, mut link) = self.slots.link().await?;
-        let mut answers = link.pipeline(&pipeline).await.map_err(|fault| fault.error)?;
-        let forgotten: Vec<usize> =
-            answers.iter().enumerate().filter(|(_, answer)| script::is_forgotten(answer)).map(|(at, _)| at).collect();
-        if !forgotten.is_empty() {
-            let mut pipeline = Pipeline::with_capacity(forgotten.len());
-            for &at in &forgotten {
-                pipeline.add_command(calls[at].by_text());
-            }
-            let again = link.pipeline(&pipeline).await.map_err(|fault| fault.error)?;
-            for (at, answer) in forgotten.into_iter().zip(again) {
-                answers[at] = answer;
-            }
-        }
-        Ok((answers, link))
+        Ok((run_scripts(&mut link, calls).await?, link))
     }
+
+    /// Runs a script on keys, in one round trip; its answers, one per part of the keys.
+    async fn on_keys<K, T>(
+        &self,
+        keys: &[K],
+        script: impl Fn(&[K]) -> script::Call,
+        decode: impl Fn(Value) -> Result<T, L2Error>,
+    ) -> Result<(Vec<T>, Incarnation), L2Error> {
+        let calls: Vec<_> = keys.chunks(script::KEYS_PER_CALL).map(script).collect();
+        let (answers, link) = self.scripts(&calls).await?;
+        let decoded = answers.into_iter().map(|answer| decode(answer?)).collect();
+        Ok((link.trust(decoded)?, link.incarnation()))
+    }
+}
+
+/// Runs one script call per invocation in one round trip, and once more with the text for those the server forgot.
+async fn run_scripts(link: &mut Link, calls: &[script::Call]) -> Result<Vec<Result<Value, L2Error>>, L2Error> {
+    let mut pipeline = Pipeline::with_capacity(calls.len());
+    for call in calls {
+        pipeline.add_command(call.by_hash());
+    }
+    let mut answers = link.pipeline(&pipeline).await.map_err(|fault| fault.error)?;
+    let forgotten: Vec<usize> =
+        answers.iter().enumerate().filter(|(_, answer)| script::is_forgotten(answer)).map(|(at, _)| at).collect();
+    if !forgotten.is_empty() {
+        let mut pipeline = Pipeline::with_capacity(forgotten.len());
+        for &at in &forgotten {
+            pipeline.add_command(calls[at].by_text());
+        }
+        let again = link.pipeline(&pipeline).await.map_err(|fault| fault.error)?;
+        for (at, answer) in forgotten.into_iter().zip(again) {
+            answers[at] = answer;
+        }
+    }
+    Ok(answers)
 }
 
 impl fmt::Debug for RedisTier {
@@ -144,9 +173,18 @@ impl fmt::Debug for RedisTier {
 }
 
 impl L2 for RedisTier {
+    const HAS_BUS: bool = true;
+
     async fn get(&self, key: &str) -> Result<Reply, L2Error> {
         let (bytes, incarnation) = self.read(cmd("GET").arg(key), bytes).await?;
         Ok(Reply { bytes, incarnation })
+    }
+
+    async fn head(&self, key: &str) -> Result<Reply, L2Error> {
+        let range = cmd("GETRANGE").arg(key).arg(0).arg(HEADER_BYTES - 1).clone();
+        let (bytes, incarnation) = self.read(&range, bytes).await?;
+        // An absent key is an empty range.
+        Ok(Reply { bytes: bytes.filter(|bytes| !bytes.is_empty()), incarnation })
     }
 
     async fn get_many(&self, keys: &[String]) -> Result<ManyReply, L2Error> {
@@ -218,11 +256,43 @@ impl L2 for RedisTier {
         answers.into_iter().try_for_each(|answer| answer.map(drop))
     }
 
-    async fn delete(&self, keys: &[String]) -> Result<u64, L2Error> {
+    async fn announce(&self, keys: &[String], token: Token, ttl: Duration) -> Result<Incarnation, L2Error> {
         if keys.is_empty() {
             return Ok(0);
         }
-        self.write(cmd("DEL").arg(keys), |value, _| count(value)).await
+        let script = |keys: &[String]| script::announce(keys, token, millis(ttl));
+        self.on_keys(keys, script, okay).await.map(|(_, incarnation)| incarnation)
+    }
+
+    async fn renew(&self, keys: &[String], token: Token, ttl: Duration) -> Result<Vec<bool>, L2Error> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let decode = |value| match value {
+            Value::Array(stood) => stood.into_iter().map(|stood| Ok(count(stood)? == 1)).collect::<Result<Vec<_>, _>>(),
+            _ => Err(unexpected()),
+        };
+        let (parts, _) = self.on_keys(keys, |keys| script::renew(keys, token, millis(ttl)), decode).await?;
+        let stood: Vec<bool> = parts.into_iter().flatten().collect();
+        if stood.len() == keys.len() { Ok(stood) } else { Err(unexpected()) }
+    }
+
+    async fn clear(&self, keys: &[Claim]) -> Result<Cleared, L2Error> {
+        if keys.is_empty() {
+            return Ok(Cleared::default());
+        }
+        let (parts, _) = self.on_keys(keys, script::clear, cleared).await?;
+        Ok(parts.into_iter().fold(Cleared::default(), |sum, part| Cleared {
+            removed: sum.removed + part.removed,
+            lost: sum.lost + part.lost,
+        }))
+    }
+
+    async fn withdraw(&self, keys: &[String], token: Token) -> Result<(), L2Error> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.on_keys(keys, |keys| script::withdraw(keys, token), okay).await.map(drop)
     }
 
     async fn ttl(&self, key: &str) -> Result<Option<Duration>, L2Error> {
@@ -245,14 +315,25 @@ impl L2 for RedisTier {
             let answer = link.command(&scan).await.map_err(|fault| fault.error)?;
             let (next, found) = link.trust(scanned(answer))?;
             if !found.is_empty() {
-                let unlinked = link.command(cmd("UNLINK").arg(&found)).await.map_err(|fault| fault.error)?;
-                removed += link.trust(count(unlinked))?;
+                let found: Vec<_> = found.into_iter().map(|key| (key, None)).collect();
+                let calls: Vec<_> = found.chunks(script::KEYS_PER_CALL).map(script::clear).collect();
+                for answer in run_scripts(&mut link, &calls).await? {
+                    removed += link.trust(answer.and_then(cleared))?.removed;
+                }
             }
             if next == b"0" {
                 return Ok(removed);
             }
             cursor = next;
         }
+    }
+
+    async fn publish(&self, channel: &str, message: &[u8]) -> Result<u64, L2Error> {
+        self.write(cmd("PUBLISH").arg(channel).arg(message), |value, _| count(value)).await
+    }
+
+    async fn subscribe(&self, channels: &[String]) -> Result<Messages, L2Error> {
+        self.subscriber.subscribe(channels).await
     }
 
     async fn probe(&self) -> Result<(), L2Error> {
@@ -304,6 +385,21 @@ fn bytes(value: Value) -> Result<Option<Vec<u8>>, L2Error> {
         Value::Nil => Ok(None),
         Value::BulkString(bytes) => Ok(Some(bytes)),
         _ => Err(unexpected()),
+    }
+}
+
+fn okay(value: Value) -> Result<(), L2Error> {
+    match value {
+        Value::Okay => Ok(()),
+        _ => Err(unexpected()),
+    }
+}
+
+fn cleared(value: Value) -> Result<Cleared, L2Error> {
+    let Value::Array(parts) = value else { return Err(unexpected()) };
+    match <[Value; 2]>::try_from(parts) {
+        Ok([removed, lost]) => Ok(Cleared { removed: count(removed)?, lost: count(lost)? }),
+        Err(_) => Err(unexpected()),
     }
 }
 

@@ -1,18 +1,18 @@
 //! The connections in use: a fixed number of places, each with at most one connection the pool accounts for.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use bb8_redis::bb8::{Pool, PooledConnection};
 use futures_util::FutureExt as _;
 use redis::cmd;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::l2::{Incarnation, L2Error};
 
-use super::connect::Manager;
+use super::connect::{Manager, ask_incarnation, incarnation};
 use super::link::Link;
 
 /// Hands out connections in turn.
@@ -30,8 +30,13 @@ struct Shared {
     /// The incarnation of the connection kept last. A connection of another one says that the server restarted or gave
     /// way to another: the older connections go.
     incarnation: AtomicU64,
+    /// Whether a [`Watch`] runs.
+    watched: AtomicBool,
     /// Held while a connection goes into the pool and out of it again, so that the same one comes out.
     adopting: Mutex<()>,
+    /// The last attempt to open a connection, if it failed: for a moment nobody tries again but the probe, however many
+    /// commands there are.
+    refused: Mutex<Option<Failure>>,
 }
 
 #[derive(Default)]
@@ -44,6 +49,7 @@ struct Place {
     failures: AtomicU64,
 }
 
+#[derive(Clone)]
 struct Failure {
     error: L2Error,
     at: Instant,
@@ -72,7 +78,9 @@ impl Slots {
                 next: AtomicUsize::new(0),
                 generation: AtomicU64::new(0),
                 incarnation: AtomicU64::new(0),
+                watched: AtomicBool::new(false),
                 adopting: Mutex::new(()),
+                refused: Mutex::new(None),
             }),
         }
     }
@@ -106,18 +114,21 @@ impl Slots {
     pub(super) async fn probe(&self) -> Result<(), L2Error> {
         let generation = self.shared.generation.load(Ordering::Acquire);
         let mut link = self.shared.pool.dedicated_connection().await?;
-        link.command(&cmd("PING")).await.map_err(|fault| fault.error)?;
+        match link.command(&cmd("PING")).await.map_err(|fault| fault.error) {
+            // A user that may not ask got an answer.
+            Err(L2Error::Refused { code, .. }) if code == "NOPERM" => {}
+            answer => drop(answer?),
+        }
+        *self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if let Some(place) = self.shared.places.iter().find(|place| place.live().is_none()) {
             self.shared.keep(place, &link, generation);
+            self.shared.watch();
         }
         Ok(())
     }
 
     pub(super) fn reset(&self) {
-        self.shared.generation.fetch_add(1, Ordering::AcqRel);
-        for place in &self.shared.places {
-            place.clear();
-        }
+        self.shared.reset();
     }
 
     pub(super) fn open(&self) -> usize {
@@ -126,7 +137,7 @@ impl Slots {
 
     fn open_in_background(&self, place: usize) {
         match self.shared.places[place].opening.try_lock() {
-            Ok(last) if last.as_ref().is_none_or(|failure| failure.at.elapsed() >= BACKGROUND_PAUSE) => {}
+            Ok(last) if last.as_ref().is_none_or(|failure| failure.at.elapsed() >= OPENING_PAUSE) => {}
             _ => return,
         }
         let shared = Arc::clone(&self.shared);
@@ -138,8 +149,39 @@ impl Slots {
 }
 
 impl Shared {
+    fn reset(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        for place in &self.places {
+            place.clear();
+        }
+    }
+
+    /// Sees to it that somebody asks who the server is.
+    fn watch(self: &Arc<Self>) {
+        if !self.watched.swap(true, Ordering::AcqRel) {
+            tokio::spawn(Watch(Arc::downgrade(self)).run());
+        }
+    }
+
+    /// Gives the connections up if the server behind one of them is not the one it was: another one was promoted, or a
+    /// proxy leads elsewhere now.
+    async fn check_incarnation(&self) {
+        let Some(mut link) = self.places.iter().find_map(Place::live) else { return };
+        if link.incarnation() == 0 {
+            // The server does not tell.
+            return;
+        }
+        if let Ok(Ok(info)) = timeout(WATCH_PAUSE, link.command(&ask_incarnation())).await
+            && let Ok(Some(now)) = incarnation(info)
+            && now != link.incarnation()
+        {
+            tracing::info!("the cache server is another one than before; connections are opened again");
+            self.reset();
+        }
+    }
+
     /// Opens a connection for a place, or waits for the one who does.
-    async fn open(&self, at: usize) -> Result<Link, L2Error> {
+    async fn open(self: &Arc<Self>, at: usize) -> Result<Link, L2Error> {
         let place = &self.places[at];
         let failures = place.failures.load(Ordering::Acquire);
         let mut last = place.opening.lock().await;
@@ -149,15 +191,21 @@ impl Shared {
         if let (true, Some(failure)) = (place.failures.load(Ordering::Acquire) != failures, &*last) {
             return Err(failure.error.clone());
         }
+        if let Some(error) = self.refused_lately() {
+            return Err(error);
+        }
         let generation = self.generation.load(Ordering::Acquire);
         match self.pool.dedicated_connection().await {
             Ok(link) => {
                 *last = None;
                 self.keep(place, &link, generation);
+                self.watch();
                 Ok(link)
             }
             Err(error) => {
-                *last = Some(Failure { error: error.clone(), at: Instant::now() });
+                let failure = Failure { error: error.clone(), at: Instant::now() };
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
+                *last = Some(failure);
                 place.failures.fetch_add(1, Ordering::AcqRel);
                 Err(error)
             }
@@ -183,12 +231,38 @@ impl Shared {
         }
     }
 
+    fn refused_lately(&self) -> Option<L2Error> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.as_ref().filter(|failure| failure.at.elapsed() < OPENING_PAUSE).map(|failure| failure.error.clone())
+    }
+
     fn adopt(&self, link: &Link) -> Option<Kept> {
         let _one_at_a_time = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         self.pool.add(link.clone()).ok()?;
         // The pool has an idle connection now, so that this is ready at once.
         let permission = self.pool.get_owned().now_or_never()?.ok()?;
         Some(Kept { link: link.clone(), _permission: permission })
+    }
+}
+
+/// Asks at intervals whether the server is still the same, until its runtime or the connections' owner ends.
+struct Watch(Weak<Shared>);
+
+impl Watch {
+    async fn run(self) {
+        loop {
+            sleep(WATCH_PAUSE).await;
+            let Some(shared) = self.0.upgrade() else { return };
+            shared.check_incarnation().await;
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.watched.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -208,5 +282,8 @@ impl Place {
     }
 }
 
-/// How long a place whose connection could not be opened is left alone while others serve.
-const BACKGROUND_PAUSE: Duration = Duration::from_millis(100);
+/// How long after a failure no connection is opened for a command.
+const OPENING_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the server is asked who it is, and how long it may take to say so.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);

@@ -7,27 +7,39 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::l2::{L2, L2Error};
+#[cfg(storehaus_broken)]
+use crate::broken::{self, Bug};
+use crate::l2::{Claim, Cleared, L2, L2Error};
 
 use super::{Inner, Invalidated, is_temporary};
 
-pub(super) async fn invalidate<L: L2>(inner: &Arc<Inner<L>>, keys: Vec<String>) -> Invalidated {
+pub(super) async fn invalidate<L: L2>(inner: &Arc<Inner<L>>, keys: Vec<Claim>) -> Invalidated {
     let error = L2Error::Connection("an invalidation was abandoned by its caller".to_owned());
     let mut owed = Owed { inner, keys, error };
     let deadline = Instant::now() + inner.settings.timeout;
+    let mut lost = 0;
     while !owed.keys.is_empty() {
         let part = owed.keys.len().min(PART);
+        #[cfg(storehaus_broken)]
+        if broken::is(Bug::IgnoreErrors) {
+            deliver(inner, &owed.keys[..part], deadline).await.ok();
+            owed.keys.drain(..part);
+            continue;
+        }
         if inner.gate.writes_failed() {
             owed.error = L2Error::Connection("an earlier invalidation is not delivered yet".to_owned());
             return Invalidated::Journaled;
         }
-        if let Err(error) = deliver(inner, &owed.keys[..part], deadline).await {
-            owed.error = error;
-            return Invalidated::Journaled;
+        match deliver(inner, &owed.keys[..part], deadline).await {
+            Ok(cleared) => lost += cleared.lost,
+            Err(error) => {
+                owed.error = error;
+                return Invalidated::Journaled;
+            }
         }
         owed.keys.drain(..part);
     }
-    Invalidated::Confirmed
+    Invalidated::Confirmed { lost }
 }
 
 pub(super) async fn retrying<L, T, F, Fut>(inner: &Inner<L>, mut operation: F) -> Result<T, L2Error>
@@ -60,7 +72,7 @@ where
 /// Keys that are neither removed nor remembered. Whatever becomes of the future that holds it, they are remembered.
 struct Owed<'a, L: L2> {
     inner: &'a Arc<Inner<L>>,
-    keys: Vec<String>,
+    keys: Vec<Claim>,
     error: L2Error,
 }
 
@@ -75,10 +87,10 @@ impl<L: L2> Drop for Owed<'_, L> {
 
 /// Removes keys by `deadline`. An attempt that failed is followed by another after the pause; one that is silent for
 /// half of the time left gets company on a new connection, and whichever is answered counts.
-async fn deliver<L: L2>(inner: &Inner<L>, keys: &[String], deadline: Instant) -> Result<(), L2Error> {
+async fn deliver<L: L2>(inner: &Inner<L>, keys: &[Claim], deadline: Instant) -> Result<Cleared, L2Error> {
     let mut left = inner.settings.retry_attempts.max(1) - 1;
     let mut running = FuturesUnordered::new();
-    running.push(inner.l2.delete(keys));
+    running.push(inner.l2.clear(keys));
     let mut next = half_way(deadline);
     let mut failure = None;
     loop {
@@ -86,7 +98,10 @@ async fn deliver<L: L2>(inner: &Inner<L>, keys: &[String], deadline: Instant) ->
         tokio::select! {
             biased;
             Some(answer) = running.next() => {
-                let Err(error) = answer else { return Ok(()) };
+                let error = match answer {
+                    Ok(cleared) => return Ok(cleared),
+                    Err(error) => error,
+                };
                 inner.counters.count(&error);
                 if !is_temporary(&error) || (left == 0 && running.is_empty()) {
                     return Err(error);
@@ -105,7 +120,7 @@ async fn deliver<L: L2>(inner: &Inner<L>, keys: &[String], deadline: Instant) ->
                 left -= 1;
                 inner.counters.retried();
                 inner.l2.reset();
-                running.push(inner.l2.delete(keys));
+                running.push(inner.l2.clear(keys));
                 next = half_way(deadline);
             }
         }

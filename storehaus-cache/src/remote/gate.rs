@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::l2::L2Error;
+use crate::l2::{Claim, L2Error};
 
 use super::is_permanent;
 use super::journal::{Batch, Journal};
@@ -20,6 +20,8 @@ pub(super) struct Gate {
     /// Whether an invalidation of this outage failed. Written under the lock of `book`; a reader that sees an older
     /// value tries in vain, or remembers a key it could have removed.
     writes_failed: AtomicBool,
+    /// Whether an intent of this outage could not be placed. Written under the lock of `book`.
+    announces_failed: AtomicBool,
     /// The probe ended with its runtime before it brought the tier up.
     probe_lost: AtomicBool,
     book: Mutex<Book>,
@@ -63,6 +65,7 @@ impl Gate {
         Self {
             word: AtomicU64::new(0),
             writes_failed: AtomicBool::new(false),
+            announces_failed: AtomicBool::new(false),
             probe_lost: AtomicBool::new(false),
             book: Mutex::new(Book {
                 journal: Journal::new(journal_capacity),
@@ -95,6 +98,12 @@ impl Gate {
 
     pub(super) fn writes_failed(&self) -> bool {
         self.writes_failed.load(Ordering::Acquire)
+    }
+
+    /// The present word, up or down, unless a write of this outage failed.
+    pub(super) fn enter_to_announce(&self) -> Option<u64> {
+        let word = self.word.load(Ordering::Acquire);
+        (!self.writes_failed() && !self.announces_failed.load(Ordering::Acquire)).then_some(word)
     }
 
     pub(super) fn pending(&self) -> u64 {
@@ -132,9 +141,23 @@ impl Gate {
         self.close_off(&mut book, error)
     }
 
+    /// Takes the tier down and lets no further intent be tried until it is up again, unless it came up or went down since
+    /// the failed command entered.
+    pub(super) fn announce_failed(&self, seen: u64, error: &L2Error, proof: Option<&str>) -> Effects {
+        let mut book = self.book();
+        if !self.is_still(seen) {
+            return Effects::default();
+        }
+        self.announces_failed.store(true, Ordering::Release);
+        if proof.is_some() || self.is_up() {
+            book.proof = proof.map(str::to_owned);
+        }
+        self.close_off(&mut book, error)
+    }
+
     /// Enters keys into the journal and takes the tier down, in one step: no read is served after this and before the
     /// replay.
-    pub(super) fn journal(&self, keys: Vec<String>, error: &L2Error) -> Effects {
+    pub(super) fn journal(&self, keys: Vec<Claim>, error: &L2Error) -> Effects {
         let mut book = self.book();
         book.journal.enter(keys);
         self.writes_failed.store(true, Ordering::Release);
@@ -169,6 +192,7 @@ impl Gate {
         book.probing = false;
         book.up_since = Some(Instant::now());
         self.writes_failed.store(false, Ordering::Release);
+        self.announces_failed.store(false, Ordering::Release);
         self.word.fetch_add(1, Ordering::AcqRel);
         let warned = std::mem::take(&mut book.warned);
         drop(book);
@@ -258,13 +282,13 @@ mod tests {
     #[test]
     fn the_tier_stays_down_while_the_journal_has_entries() {
         let (gate, error) = (Gate::new(10), L2Error::WrongType);
-        let effects = gate.journal(vec!["a".to_owned()], &error);
+        let effects = gate.journal(vec![("a".to_owned(), None)], &error);
         assert!(effects.went_down && effects.start_probe && !gate.is_up());
         let batch = gate.batch(10).unwrap();
         gate.settle(batch);
         // Entered after the probe found the journal empty, before it brings the tier up.
         assert!(gate.batch(10).is_none());
-        let effects = gate.journal(vec!["b".to_owned()], &error);
+        let effects = gate.journal(vec![("b".to_owned(), None)], &error);
         assert!(!effects.went_down && !effects.start_probe);
         assert!(gate.bring_up().is_none());
         assert!(!gate.is_up() && gate.writes_failed());

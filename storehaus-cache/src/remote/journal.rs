@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
+use crate::codec::header::Token;
+use crate::l2::Claim;
+
 /// Keys to remove, or everything once there are too many of them.
 pub(super) struct Journal {
-    /// Each key with the number of the entry that wrote it last: a removal that was under way when the key was entered
-    /// again does not settle the newer entry.
-    keys: HashMap<String, u64>,
+    /// Each key with the number of the entry that wrote it last, and its intent: a removal that was under way when the key
+    /// was entered again does not settle the newer entry. The intents of earlier entries end by themselves.
+    keys: HashMap<String, (u64, Option<Token>)>,
     /// The number of the newest entry, once the keys are too many to be told apart.
     everything: Option<u64>,
     /// How many keys `everything` stands for.
@@ -20,7 +23,7 @@ pub(super) enum Batch {
     /// Whatever this cache has.
     Everything(u64),
     /// These keys; their entry numbers.
-    Keys(Vec<String>, Vec<u64>),
+    Keys(Vec<Claim>, Vec<u64>),
 }
 
 impl Journal {
@@ -28,14 +31,18 @@ impl Journal {
         Self { keys: HashMap::new(), everything: None, overflowed: 0, serial: 0, capacity }
     }
 
-    pub(super) fn enter(&mut self, keys: Vec<String>) {
+    pub(super) fn enter(&mut self, keys: Vec<Claim>) {
         self.serial += 1;
         if self.everything.is_some() {
             self.everything = Some(self.serial);
             self.overflowed += keys.len() as u64;
             return;
         }
-        self.keys.extend(keys.into_iter().map(|key| (key, self.serial)));
+        for (key, token) in keys {
+            let (serial, last) = self.keys.entry(key).or_default();
+            *serial = self.serial;
+            *last = token.or(*last);
+        }
         if self.keys.len() > self.capacity {
             self.overflowed = self.keys.len() as u64;
             self.keys = HashMap::new();
@@ -49,7 +56,8 @@ impl Journal {
             Some(serial) => Some(Batch::Everything(serial)),
             None if self.keys.is_empty() => None,
             None => {
-                let (keys, serials) = self.keys.iter().take(most).map(|(key, serial)| (key.clone(), *serial)).unzip();
+                let (keys, serials) =
+                    self.keys.iter().take(most).map(|(key, (serial, token))| ((key.clone(), *token), *serial)).unzip();
                 Some(Batch::Keys(keys, serials))
             }
         }
@@ -65,8 +73,8 @@ impl Journal {
             Batch::Everything(_) => 0,
             Batch::Keys(keys, serials) => {
                 let before = self.keys.len();
-                for (key, serial) in keys.iter().zip(serials) {
-                    if self.keys.get(key) == Some(&serial) {
+                for ((key, _), serial) in keys.iter().zip(serials) {
+                    if self.keys.get(key).is_some_and(|(last, _)| *last == serial) {
                         self.keys.remove(key);
                     }
                 }
@@ -84,8 +92,19 @@ impl Journal {
 mod tests {
     use super::*;
 
-    fn keys(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
+    fn keys(names: &[&str]) -> Vec<Claim> {
+        names.iter().map(|name| ((*name).to_owned(), None)).collect()
+    }
+
+    #[test]
+    fn the_last_intent_of_a_key_is_remembered() {
+        let token = Token { instance: 1, serial: 2 };
+        let mut journal = Journal::new(10);
+        journal.enter(vec![("a".to_owned(), Some(token))]);
+        journal.enter(keys(&["a", "b"]));
+        let Some(Batch::Keys(mut claims, _)) = journal.batch(10) else { panic!("no keys") };
+        claims.sort_by(|(a, _), (b, _)| a.cmp(b));
+        assert_eq!(claims, [("a".to_owned(), Some(token)), ("b".to_owned(), None)]);
     }
 
     #[test]
@@ -95,7 +114,7 @@ mod tests {
         let batch = journal.batch(10).unwrap();
         journal.enter(keys(&["a"]));
         assert_eq!(journal.settle(batch), 1);
-        assert!(matches!(journal.batch(10), Some(Batch::Keys(left, _)) if left == ["a"]));
+        assert!(matches!(journal.batch(10), Some(Batch::Keys(left, _)) if left == keys(&["a"])));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! down; a probe in the background brings it up again, after every invalidation that could not be delivered was
 //! replayed. So no read is served from the tier between an invalidation that failed and its replay.
 
+mod announce;
 mod deliver;
 mod gate;
 mod journal;
@@ -12,13 +13,15 @@ mod stats;
 
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::codec::header::Token;
-use crate::l2::{Fill, L2, L2Error, LeaseReply, ManyReply, Reply};
+use crate::l2::{Claim, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Messages, Reply};
 
 use self::gate::{Effects, Gate};
 use self::stats::Counters;
@@ -73,8 +76,11 @@ pub enum Bypass {
 /// What became of an invalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalidated {
-    /// The server removed the keys.
-    Confirmed,
+    /// The server removed the keys, or left them to the writers whose intents stand there.
+    Confirmed {
+        /// Under how many the intent of the caller did not stand any more.
+        lost: u64,
+    },
     /// The keys are remembered: this instance reads nothing from the tier until they are removed. Other instances do.
     Journaled,
 }
@@ -134,6 +140,14 @@ impl<L: L2> Remote<L> {
     /// Why the tier has no answer.
     pub async fn get(&self, key: &str, deadline: Instant) -> Result<Reply, Bypass> {
         self.inner.run(deadline, None, self.inner.l2.get(key)).await
+    }
+
+    /// What stands under `key`, of a value the header alone. See [`L2::head`].
+    ///
+    /// # Errors
+    /// Why the tier has no answer.
+    pub async fn head(&self, key: &str, deadline: Instant) -> Result<Reply, Bypass> {
+        self.inner.run(deadline, None, self.inner.l2.head(key)).await
     }
 
     /// What stands under each of `keys`. See [`L2::get_many`].
@@ -213,14 +227,45 @@ impl<L: L2> Remote<L> {
         self.inner.run(deadline, first, self.inner.l2.release(leases)).await
     }
 
-    /// Removes keys from the tier, or remembers that they must be removed before the tier is read again.
+    /// Places the intent `token` under keys; without memory for them, clears the keys instead: `None`. See
+    /// [`L2::announce`].
+    ///
+    /// One attempt, within a quarter of the configured timeout, also while reads bypass the tier; none once an attempt of
+    /// this outage failed.
+    ///
+    /// # Errors
+    /// Why they are not known to stand; they may all the same, until they expire.
+    pub async fn announce(&self, keys: &[String], token: Token, ttl: Duration) -> Result<Option<Incarnation>, L2Error> {
+        announce::announce(&self.inner, keys, token, ttl).await
+    }
+
+    /// Begins the time of the intent `token` again; whether each still stood. See [`L2::renew`].
+    ///
+    /// # Errors
+    /// As [`announce`](Self::announce).
+    pub async fn renew(&self, keys: &[String], token: Token, ttl: Duration) -> Result<Vec<bool>, L2Error> {
+        announce::renew(&self.inner, keys, token, ttl).await
+    }
+
+    /// Takes the intent `token` away. One attempt, while the tier is up. See [`L2::withdraw`].
+    ///
+    /// # Errors
+    /// Why they may still stand; they expire.
+    pub async fn withdraw(&self, keys: &[String], token: Token) -> Result<(), Bypass> {
+        self.inner
+            .run(self.background_deadline(), keys.first().map(String::as_str), self.inner.l2.withdraw(keys, token))
+            .await
+    }
+
+    /// Removes keys from the tier, or remembers that they must be removed before the tier is read again; the intents of
+    /// others stay. See [`L2::clear`].
     ///
     /// Tries for at most the configured timeout, also while reads bypass the tier. Once an invalidation of this outage
     /// failed, further ones are remembered without a try.
     ///
     /// # Cancel safety
     /// Keys that are not removed yet when the future is dropped are remembered.
-    pub async fn invalidate(&self, keys: Vec<String>) -> Invalidated {
+    pub async fn invalidate(&self, keys: Vec<Claim>) -> Invalidated {
         deliver::invalidate(&self.inner, keys).await
     }
 
@@ -249,7 +294,7 @@ impl<L: L2> Remote<L> {
 
     /// Remembers that keys must be removed before the tier is read again: what [`invalidate`](Self::invalidate) does with
     /// keys it cannot remove, without trying. For the end of a runtime.
-    pub fn owe(&self, keys: Vec<String>) {
+    pub fn owe(&self, keys: Vec<Claim>) {
         let error = L2Error::Connection("an invalidation was cut short".to_owned());
         let effects = self.inner.gate.journal(keys, &error);
         self.inner.act(effects);
@@ -269,6 +314,26 @@ impl<L: L2> Remote<L> {
         let done = deliver::retrying(&self.inner, operation).await?;
         self.inner.check_delivered()?;
         Ok(done)
+    }
+
+    /// Sends a message, whether the tier is up or not, within the configured timeout. See [`L2::publish`].
+    ///
+    /// # Errors
+    /// As the tier, and [`L2Error::Timeout`]; the message may be sent all the same.
+    pub async fn publish(&self, channel: &str, message: &[u8]) -> Result<u64, L2Error> {
+        let limit = self.inner.settings.timeout;
+        let sent = tokio::time::timeout(limit, self.inner.l2.publish(channel, message)).await;
+        sent.unwrap_or(Err(L2Error::Timeout(limit)))
+    }
+
+    /// Subscribes, whether the tier is up or not, within the configured timeout. See [`L2::subscribe`].
+    ///
+    /// # Errors
+    /// As the tier, and [`L2Error::Timeout`].
+    pub async fn subscribe(&self, channels: &[String]) -> Result<Messages, L2Error> {
+        let limit = self.inner.settings.timeout;
+        let subscribed = tokio::time::timeout(limit, self.inner.l2.subscribe(channels)).await;
+        subscribed.unwrap_or(Err(L2Error::Timeout(limit)))
     }
 
     /// Opens a fresh connection and asks the server whether it is there. See [`L2::probe`].
@@ -324,11 +389,11 @@ impl<L: L2> Inner<L> {
         if started >= deadline {
             return Err(Bypass::Failed);
         }
-        let error = match timeout_at(deadline, command).await {
-            Ok(Ok(_)) if !self.gate.is_still(seen) => return Err(Bypass::Down),
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) => error,
-            Err(_) => L2Error::Timeout(deadline - started),
+        let error = match answer_by(deadline, command).await {
+            Some(Ok(_)) if !self.gate.is_still(seen) => return Err(Bypass::Down),
+            Some(Ok(done)) => return Ok(done),
+            Some(Err(error)) => error,
+            None => L2Error::Timeout(deadline - started),
         };
         self.counters.count(&error);
         match error {
@@ -371,6 +436,23 @@ impl<L: L2> Inner<L> {
     }
 }
 
+/// What a command ends with by its deadline. To a thread that was kept busy past it, deadline and answer are due at the
+/// same time: what arrived meanwhile is let in before the command is given up.
+async fn answer_by<T>(deadline: Instant, command: impl Future<Output = T>) -> Option<T> {
+    let mut command = pin!(command);
+    if let Ok(answer) = timeout_at(deadline, command.as_mut()).await {
+        return Some(answer);
+    }
+    for _ in 0..TURNS {
+        // Lets the runtime look at its sockets, then the connection read from its own.
+        tokio::task::yield_now().await;
+        if let Some(answer) = command.as_mut().now_or_never() {
+            return Some(answer);
+        }
+    }
+    None
+}
+
 /// Whether a later attempt may succeed without anybody's help.
 fn is_temporary(error: &L2Error) -> bool {
     match error {
@@ -385,6 +467,8 @@ fn is_permanent(error: &L2Error) -> bool {
     matches!(error, L2Error::Refused { code, .. } if PERMANENT.contains(&code.as_str()))
 }
 
+/// How many turns of the runtime an answer takes from its socket to the one who waits for it, and one more.
+const TURNS: usize = 3;
 const MAX_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 const TEMPORARY: [&str; 7] = ["BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY", "TRYAGAIN"];
-const PERMANENT: [&str; 3] = ["NOAUTH", "NOPERM", "WRONGPASS"];
+const PERMANENT: [&str; 4] = ["MAXCLIENTS", "NOAUTH", "NOPERM", "WRONGPASS"];

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
+#[cfg(storehaus_broken)]
+use crate::broken::{self, Bug};
 use crate::l2::{L2, L2Error};
 
 use super::Inner;
@@ -71,7 +73,7 @@ async fn attempt<L: L2>(inner: &Inner<L>, bounds: &mut Bounds) -> Result<CameUp,
         }
     })?;
     if let Some(key) = inner.gate.proof() {
-        bounded(limit, inner.l2.delete(&[key])).await?;
+        bounded(limit, inner.l2.clear(&[(key, None)])).await?;
     }
     loop {
         let batch = match inner.gate.batch(BATCH) {
@@ -81,8 +83,13 @@ async fn attempt<L: L2>(inner: &Inner<L>, bounds: &mut Bounds) -> Result<CameUp,
                 None => continue,
             },
         };
+        #[cfg(storehaus_broken)]
+        if broken::is(Bug::SwallowJournal) {
+            inner.gate.settle(batch);
+            continue;
+        }
         match &batch {
-            Batch::Keys(keys, _) => bounded(limit, inner.l2.delete(keys)).await?,
+            Batch::Keys(keys, _) => bounded(limit, inner.l2.clear(keys)).await?.removed,
             Batch::Everything(_) => {
                 let flushed = bounded(bounds.flush, inner.l2.delete_matching(&inner.settings.flush_glob)).await;
                 flushed.inspect_err(|error| {

@@ -100,6 +100,15 @@ impl Scene {
         self.cache.manager()
     }
 
+    /// Waits until it hears of the writes of others, where it keeps rows in process that others change: until then it
+    /// reads from Redis.
+    pub(crate) async fn ready(self, kind: Kind) -> Self {
+        if kind == Kind::Both {
+            assert!(self.manager().listen().await);
+        }
+        self
+    }
+
     /// Starts a read of one row.
     pub(crate) fn get(&self, key: i64) -> tokio::task::JoinHandle<Result<Option<String>, Failed>> {
         let cache = self.cache.clone();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use storehaus_cache::codec::header::Token;
-use storehaus_cache::l2::{Fill, L2Error};
+use storehaus_cache::l2::{Claim, Fill, L2Error};
 use storehaus_cache::redis::{RedisSettings, RedisTier};
 use storehaus_cache::remote::{Remote, RemoteSettings};
 use tokio::time::Instant;
@@ -111,6 +111,10 @@ pub(super) fn token() -> Token {
 
 pub(super) fn fill(key: &str, token: Token, value: &[u8]) -> Fill {
     Fill { key: key.to_owned(), token, value: value.to_vec(), ttl: TTL }
+}
+
+pub(super) fn claims(names: &[&str], token: Option<Token>) -> Vec<Claim> {
+    names.iter().map(|name| ((*name).to_owned(), token)).collect()
 }
 
 pub(super) fn keys(names: &[&str]) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use storehaus_cache::codec::header::Token;
-use storehaus_cache::l2::{Fill, L2, L2Error, LeaseReply, ManyReply, Reply};
+use storehaus_cache::l2::{Claim, Cleared, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Reply};
 use storehaus_cache::remote::{Bypass, Remote, RemoteSettings};
 use tokio::sync::Notify;
 
@@ -21,7 +21,8 @@ pub(super) struct Fake(pub(super) Arc<State>);
 pub(super) struct State {
     pub(super) reads: Script,
     pub(super) writes: Script,
-    pub(super) deletes: Script,
+    pub(super) announces: Script,
+    pub(super) clears: Script,
     pub(super) probes: Script,
     pub(super) flushes: Script,
     pub(super) resets: AtomicUsize,
@@ -107,10 +108,22 @@ impl L2 for Fake {
         self.0.writes.play().await
     }
 
-    async fn delete(&self, keys: &[String]) -> Result<u64, L2Error> {
-        self.0.deletes.play().await?;
+    async fn announce(&self, _: &[String], _: Token, _: Duration) -> Result<Incarnation, L2Error> {
+        self.0.announces.play().await.map(|()| 1)
+    }
+
+    async fn renew(&self, keys: &[String], _: Token, _: Duration) -> Result<Vec<bool>, L2Error> {
+        self.0.announces.play().await.map(|()| vec![true; keys.len()])
+    }
+
+    async fn clear(&self, keys: &[Claim]) -> Result<Cleared, L2Error> {
+        self.0.clears.play().await?;
         let mut store = self.0.store.lock().unwrap();
-        Ok(keys.iter().filter(|key| store.remove(*key).is_some()).count() as u64)
+        Ok(Cleared { removed: keys.iter().filter(|(key, _)| store.remove(key).is_some()).count() as u64, lost: 0 })
+    }
+
+    async fn withdraw(&self, _: &[String], _: Token) -> Result<(), L2Error> {
+        self.0.clears.play().await
     }
 
     async fn ttl(&self, _: &str) -> Result<Option<Duration>, L2Error> {
@@ -136,6 +149,10 @@ pub(super) fn remote() -> (Fake, Remote<Fake>) {
     let fake = Fake::default();
     fake.0.store.lock().unwrap().insert("k".to_owned(), b"old".to_vec());
     (fake.clone(), Remote::new(fake, RemoteSettings::new("app:*")))
+}
+
+pub(super) fn claims(names: &[&str]) -> Vec<Claim> {
+    names.iter().map(|name| ((*name).to_owned(), None)).collect()
 }
 
 pub(super) fn keys(names: &[&str]) -> Vec<String> {

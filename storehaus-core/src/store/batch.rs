@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 
 use chrono::Utc;
-use sqlx::{Connection as _, SqlStr, Transaction};
 
-use super::write::is_assigned;
+use super::write::{Write, is_assigned};
 use super::{GenericStore, statement};
 use crate::backend::{Backend, Dialect};
 use crate::error::{Context, Result, StorehausError};
-use crate::model::Persist;
+use crate::model::{Model, Persist};
 use crate::sql::{Insert, Statements};
+use crate::tx::Unit;
 
 impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// Inserts rows, all or none; the rows as the database has them then, in the order given.
@@ -25,9 +25,9 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// As [`create`](Self::create), for all rows together.
     ///
     /// # Cost
-    /// One statement (two where only some of the keys are unset) and, with Redis, one awaited round trip.
+    /// One statement (two where only some of the keys are unset) and, with Redis, two awaited round trips.
     pub async fn create_many(&self, rows: Vec<T>) -> Result<Vec<T>> {
-        self.insert_many("create_many", rows, Insert::Keyed).await
+        self.write(InsertMany::create(rows)?).await
     }
 
     /// Inserts rows or updates those that have their keys, all or none; the rows as the database has them then, in the
@@ -42,7 +42,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// # Cost
     /// As [`create_many`](Self::create_many).
     pub async fn upsert_many(&self, rows: Vec<T>) -> Result<Vec<T>> {
-        self.insert_many("upsert_many", rows, Insert::Upsert).await
+        self.write(InsertMany::upsert(rows)?).await
     }
 
     /// Updates rows, all or none; the rows as the database has them then, in the order given.
@@ -56,40 +56,9 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// As [`update`](Self::update), for all rows together: no reader of the database sees some of them changed.
     ///
     /// # Cost
-    /// Three statements, BEGIN and COMMIT among them, and, with Redis, one awaited round trip.
+    /// Three statements, BEGIN and COMMIT among them, and, with Redis, two awaited round trips.
     pub async fn update_many(&self, rows: Vec<(T::Key, T)>) -> Result<Vec<T>> {
-        let context = Context::write(T::TABLE.name, "update_many");
-        if let Some(at) = rows.iter().position(|(id, row)| row.key() != *id) {
-            let reason = "the id passed is not the key of the row passed; pass the row's own key";
-            return Err(StorehausError::KeyMismatch(context.failed(reason)).at_row(at));
-        }
-        let (keys, mut rows): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-        refuse_twice(&context, &keys)?;
-        let now = Utc::now();
-        rows.iter_mut().for_each(|row| row.before_update(now));
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.write(context, keys, move |table| async move {
-            let before = context.unchanged();
-            let mut conn = table.pool.acquire().await.map_err(|error| before.error(&error))?;
-            let mut tx = conn.begin_with(DB::BEGIN).await.map_err(|error| before.error(&error))?;
-            let updated = match statement::update_many(&mut *tx, &table.sql, &rows).await {
-                Ok(updated) => updated,
-                Err(error) => {
-                    let error = before.error(&error);
-                    roll_back(tx).await.map_err(|_| error.clone())?;
-                    return Err(located(&mut *conn, error, &Updating { rows: &rows, sql: &table.sql }).await);
-                }
-            };
-            if let Some(missing) = updated.iter().position(Option::is_none) {
-                roll_back(tx).await.map_err(|error| before.error(&error))?;
-                return Err(StorehausError::NotFound(context.failed("no row has this key")).at_row(missing));
-            }
-            tx.commit().await.map_err(|error| context.error(&error))?;
-            Ok((updated.into_iter().flatten().collect(), Vec::new()))
-        })
-        .await
+        self.write(UpdateMany::new(rows)?).await
     }
 
     /// Deletes the rows with these keys; how many there were.
@@ -101,83 +70,183 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// As [`delete`](Self::delete), for all rows together.
     ///
     /// # Cost
-    /// One statement and, with Redis, one awaited round trip.
+    /// One statement and, with Redis, two awaited round trips.
     pub async fn delete_many(&self, ids: &[T::Key]) -> Result<u64> {
-        let context = Context::write(T::TABLE.name, "delete_many");
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        let keys = ids.to_vec();
-        self.write(context, ids.to_vec(), move |table| async move {
-            let before = context.unchanged();
-            let mut conn = table.pool.acquire().await.map_err(|error| before.error(&error))?;
-            let deleted = if statement::statements::<T, DB>(keys.len(), T::TABLE.key.len()) > 1 {
-                let mut tx = conn.begin_with(DB::BEGIN).await.map_err(|error| before.error(&error))?;
-                match statement::delete_many(&mut *tx, &table.sql, &keys).await {
-                    Ok(deleted) => {
-                        tx.commit().await.map_err(|error| context.error(&error))?;
-                        deleted
-                    }
-                    Err(error) => {
-                        let error = before.error(&error);
-                        roll_back(tx).await.map_err(|_| error.clone())?;
-                        return Err(error);
-                    }
-                }
-            } else {
-                statement::delete_many(&mut *conn, &table.sql, &keys).await.map_err(|error| context.error(&error))?
-            };
-            Ok((deleted, Vec::new()))
-        })
-        .await
+        self.write(DeleteMany::new(ids)).await
+    }
+}
+
+pub(super) struct InsertMany<T> {
+    context: Context,
+    rows: Split<T>,
+}
+
+impl<T: Model> InsertMany<T> {
+    pub(super) fn create(rows: Vec<T>) -> Result<Self> {
+        Self::new("create_many", rows, Insert::Keyed)
     }
 
-    async fn insert_many(&self, operation: &'static str, mut rows: Vec<T>, insert: Insert) -> Result<Vec<T>> {
+    pub(super) fn upsert(rows: Vec<T>) -> Result<Self> {
+        Self::new("upsert_many", rows, Insert::Upsert)
+    }
+
+    fn new(operation: &'static str, mut rows: Vec<T>, insert: Insert) -> Result<Self> {
         let context = Context::write(T::TABLE.name, operation);
         let now = Utc::now();
         rows.iter_mut().for_each(|row| row.before_create(now));
-        if rows.is_empty() {
-            return Ok(rows);
-        }
-        let keys: Vec<_> = rows.iter().map(T::key).filter(|key| !is_assigned(key)).collect();
         if insert == Insert::Upsert {
-            refuse_twice(&context, &keys)?;
+            refuse_twice(&context, rows.iter().map(T::key).enumerate().filter(|(_, key)| !is_assigned(key)))?;
         }
-        let batch = Split::new(rows, insert);
-        self.write(context, keys, move |table| async move {
-            let before = context.unchanged();
-            let mut conn = table.pool.acquire().await.map_err(|error| before.error(&error))?;
-            let written = if batch.statements::<DB>() > 1 {
-                let mut tx = conn.begin_with(DB::BEGIN).await.map_err(|error| before.error(&error))?;
-                match batch.insert(&mut *tx, &table.sql, batch.len()).await {
-                    Ok(written) => {
-                        tx.commit().await.map_err(|error| context.error(&error))?;
-                        Ok(written)
-                    }
-                    Err(error) => {
-                        let error = before.error(&error);
-                        roll_back(tx).await.map_err(|_| error.clone())?;
-                        Err(error)
-                    }
-                }
-            } else {
-                batch.insert(&mut *conn, &table.sql, batch.len()).await.map_err(|error| context.error(&error))
-            };
-            match written {
-                Ok(rows) => {
-                    let assigned = batch.assigned.iter().map(|at| rows[*at].key()).collect();
-                    Ok((rows, assigned))
-                }
-                // Each trial draws further keys from a sequence of Postgres, so that a conflict of keys moves with it.
-                Err(error @ StorehausError::Conflict(_))
-                    if DB::DIALECT == Dialect::Postgres && !batch.assigned.is_empty() =>
-                {
-                    Err(error)
-                }
-                Err(error) => Err(located(&mut *conn, error, &Inserting { batch: &batch, sql: &table.sql }).await),
-            }
-        })
-        .await
+        Ok(Self { context, rows: Split::new(rows, insert) })
+    }
+}
+
+impl<T: Persist<DB>, DB: Backend> Write<T, DB> for InsertMany<T> {
+    type Done = Vec<T>;
+
+    fn context(&self) -> Context {
+        self.context
+    }
+
+    fn keys(&self) -> Vec<T::Key> {
+        self.rows.keyed.iter().map(T::key).collect()
+    }
+
+    fn nothing(&self) -> Option<Vec<T>> {
+        (self.rows.len() == 0).then(Vec::new)
+    }
+
+    fn is_batch(&self) -> bool {
+        true
+    }
+
+    fn is_several(&self) -> bool {
+        self.rows.statements::<DB>() > 1
+    }
+
+    async fn run(&self, conn: &mut DB::Connection, sql: &Statements<T, DB>, context: Context) -> Result<Vec<T>> {
+        self.rows.insert(conn, sql, self.rows.len()).await.map_err(|error| context.error(&error))
+    }
+
+    fn assigned(&self, done: &Vec<T>) -> Vec<T::Key> {
+        self.rows.assigned.iter().map(|at| done[*at].key()).collect()
+    }
+
+    async fn locate(
+        &self,
+        conn: &mut DB::Connection,
+        sql: &Statements<T, DB>,
+        error: StorehausError,
+    ) -> StorehausError {
+        // Each trial draws further keys from a sequence of Postgres, so that a conflict of keys moves with it.
+        if matches!(error, StorehausError::Conflict(_))
+            && DB::DIALECT == Dialect::Postgres
+            && !self.rows.assigned.is_empty()
+        {
+            return error;
+        }
+        located(conn, sql, error, self).await
+    }
+}
+
+pub(super) struct UpdateMany<T> {
+    context: Context,
+    rows: Vec<T>,
+}
+
+impl<T: Model> UpdateMany<T> {
+    pub(super) fn new(rows: Vec<(T::Key, T)>) -> Result<Self> {
+        let context = Context::write(T::TABLE.name, "update_many");
+        if let Some(at) = rows.iter().position(|(id, row)| row.key() != *id) {
+            let reason = "the id passed is not the key of the row passed; pass the row's own key";
+            return Err(StorehausError::KeyMismatch(context.failed(reason)).at_row(at));
+        }
+        let mut rows: Vec<T> = rows.into_iter().map(|(_, row)| row).collect();
+        refuse_twice(&context, rows.iter().map(T::key).enumerate())?;
+        let now = Utc::now();
+        rows.iter_mut().for_each(|row| row.before_update(now));
+        Ok(Self { context, rows })
+    }
+}
+
+impl<T: Persist<DB>, DB: Backend> Write<T, DB> for UpdateMany<T> {
+    type Done = Vec<T>;
+
+    fn context(&self) -> Context {
+        self.context
+    }
+
+    fn keys(&self) -> Vec<T::Key> {
+        self.rows.iter().map(T::key).collect()
+    }
+
+    fn nothing(&self) -> Option<Vec<T>> {
+        self.rows.is_empty().then(Vec::new)
+    }
+
+    fn is_batch(&self) -> bool {
+        true
+    }
+
+    fn is_several(&self) -> bool {
+        true
+    }
+
+    async fn run(&self, conn: &mut DB::Connection, sql: &Statements<T, DB>, context: Context) -> Result<Vec<T>> {
+        let updated = statement::update_many(conn, sql, &self.rows).await.map_err(|error| context.error(&error))?;
+        match updated.iter().position(Option::is_none) {
+            Some(missing) => Err(StorehausError::NotFound(context.failed("no row has this key")).at_row(missing)),
+            None => Ok(updated.into_iter().flatten().collect()),
+        }
+    }
+
+    async fn locate(
+        &self,
+        conn: &mut DB::Connection,
+        sql: &Statements<T, DB>,
+        error: StorehausError,
+    ) -> StorehausError {
+        located(conn, sql, error, self).await
+    }
+}
+
+pub(super) struct DeleteMany<T: Model> {
+    context: Context,
+    keys: Vec<T::Key>,
+}
+
+impl<T: Model> DeleteMany<T> {
+    pub(super) fn new(ids: &[T::Key]) -> Self {
+        Self { context: Context::write(T::TABLE.name, "delete_many"), keys: ids.to_vec() }
+    }
+}
+
+impl<T: Persist<DB>, DB: Backend> Write<T, DB> for DeleteMany<T> {
+    /// How many rows there were.
+    type Done = u64;
+
+    fn context(&self) -> Context {
+        self.context
+    }
+
+    fn keys(&self) -> Vec<T::Key> {
+        self.keys.clone()
+    }
+
+    fn nothing(&self) -> Option<u64> {
+        self.keys.is_empty().then_some(0)
+    }
+
+    fn is_batch(&self) -> bool {
+        true
+    }
+
+    fn is_several(&self) -> bool {
+        statement::statements::<T, DB>(self.keys.len(), T::TABLE.key.len()) > 1
+    }
+
+    async fn run(&self, conn: &mut DB::Connection, sql: &Statements<T, DB>, context: Context) -> Result<u64> {
+        statement::delete_many(conn, sql, &self.keys).await.map_err(|error| context.error(&error))
     }
 }
 
@@ -190,11 +259,8 @@ struct Split<T> {
     insert: Insert,
 }
 
-impl<T> Split<T> {
-    fn new<DB: Backend>(rows: Vec<T>, insert: Insert) -> Self
-    where
-        T: Persist<DB>,
-    {
+impl<T: Model> Split<T> {
+    fn new(rows: Vec<T>, insert: Insert) -> Self {
         let (mut auto, mut keyed, mut assigned) = (Vec::new(), Vec::with_capacity(rows.len()), Vec::new());
         for (at, row) in rows.into_iter().enumerate() {
             if is_assigned(&row.key()) {
@@ -254,56 +320,62 @@ impl<T> Split<T> {
 }
 
 /// A batch of which the first rows alone can be tried.
-trait Attempt<DB: Backend>: Sync {
+trait Attempt<T: Persist<DB>, DB: Backend>: Sync {
     fn rows(&self) -> usize;
 
-    fn attempt(&self, conn: &mut DB::Connection, rows: usize) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn attempt(
+        &self,
+        conn: &mut DB::Connection,
+        sql: &Statements<T, DB>,
+        rows: usize,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 }
 
-struct Inserting<'a, T, DB> {
-    batch: &'a Split<T>,
-    sql: &'a Statements<T, DB>,
-}
-
-impl<T: Persist<DB>, DB: Backend> Attempt<DB> for Inserting<'_, T, DB> {
-    fn rows(&self) -> usize {
-        self.batch.len()
-    }
-
-    async fn attempt(&self, conn: &mut DB::Connection, rows: usize) -> Result<(), sqlx::Error> {
-        self.batch.insert(conn, self.sql, rows).await.map(drop)
-    }
-}
-
-struct Updating<'a, T, DB> {
-    rows: &'a [T],
-    sql: &'a Statements<T, DB>,
-}
-
-impl<T: Persist<DB>, DB: Backend> Attempt<DB> for Updating<'_, T, DB> {
+impl<T: Persist<DB>, DB: Backend> Attempt<T, DB> for InsertMany<T> {
     fn rows(&self) -> usize {
         self.rows.len()
     }
 
-    async fn attempt(&self, conn: &mut DB::Connection, rows: usize) -> Result<(), sqlx::Error> {
-        statement::update_many(conn, self.sql, &self.rows[..rows]).await.map(drop)
+    async fn attempt(
+        &self,
+        conn: &mut DB::Connection,
+        sql: &Statements<T, DB>,
+        rows: usize,
+    ) -> Result<(), sqlx::Error> {
+        self.rows.insert(conn, sql, rows).await.map(drop)
+    }
+}
+
+impl<T: Persist<DB>, DB: Backend> Attempt<T, DB> for UpdateMany<T> {
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    async fn attempt(
+        &self,
+        conn: &mut DB::Connection,
+        sql: &Statements<T, DB>,
+        rows: usize,
+    ) -> Result<(), sqlx::Error> {
+        statement::update_many(conn, sql, &self.rows[..rows]).await.map(drop)
     }
 }
 
 /// The error with the place of the row it is about: the first without which the batch would pass, found by binary search
 /// over its prefixes, each tried inside a transaction that is rolled back. Without one when the failure is not about a
 /// row, when it shows at COMMIT only, when a trial fails otherwise, or when the search itself fails.
-async fn located<DB: Backend>(
+async fn located<T: Persist<DB>, DB: Backend>(
     conn: &mut DB::Connection,
+    sql: &Statements<T, DB>,
     error: StorehausError,
-    batch: &impl Attempt<DB>,
+    batch: &impl Attempt<T, DB>,
 ) -> StorehausError {
     let about_a_row =
         matches!(error, StorehausError::Conflict(_) | StorehausError::ForeignKey(_) | StorehausError::InvalidInput(_));
     if !about_a_row {
         return error;
     }
-    match first_to_fail(conn, &error, batch).await {
+    match first_to_fail(conn, sql, &error, batch).await {
         Ok(Some(row)) => error.at_row(row),
         Ok(None) => error,
         Err(search) => {
@@ -313,19 +385,20 @@ async fn located<DB: Backend>(
     }
 }
 
-async fn first_to_fail<DB: Backend>(
+async fn first_to_fail<T: Persist<DB>, DB: Backend>(
     conn: &mut DB::Connection,
+    sql: &Statements<T, DB>,
     error: &StorehausError,
-    batch: &impl Attempt<DB>,
+    batch: &impl Attempt<T, DB>,
 ) -> Result<Option<usize>, sqlx::Error> {
     let context = Context::read("", "");
     // Invariant: the first `passes` rows pass, the first `fails` rows fail.
     let (mut passes, mut fails) = (0, batch.rows());
     let mut next = fails;
     loop {
-        let mut tx = conn.begin_with(DB::BEGIN).await?;
-        let tried = batch.attempt(&mut *tx, next).await.map_err(|error| context.error(&error));
-        roll_back(tx).await?;
+        let mut unit = Unit::<DB>::begin(&mut *conn).await?;
+        let tried = batch.attempt(unit.conn(), sql, next).await.map_err(|error| context.error(&error));
+        unit.undo().await?;
         match tried {
             Ok(()) if next == batch.rows() => return Ok(None),
             Ok(()) => passes = next,
@@ -343,19 +416,9 @@ fn is_same(left: &StorehausError, right: &StorehausError) -> bool {
     std::mem::discriminant(left) == std::mem::discriminant(right) && left.constraint() == right.constraint()
 }
 
-/// SQLite ends a transaction by itself for some errors (a full disk, a trigger's `RAISE(ROLLBACK)`). sqlx goes on
-/// counting it, and the connection would never begin another; so it is given one to end where that happened.
-async fn roll_back<DB: Backend>(mut tx: Transaction<'_, DB>) -> Result<(), sqlx::Error> {
-    if DB::DIALECT == Dialect::Sqlite {
-        // Refused where the transaction is still open.
-        DB::run(&mut *tx, SqlStr::from_static("BEGIN")).await.ok();
-    }
-    tx.rollback().await
-}
-
-fn refuse_twice<K: std::hash::Hash + Eq>(context: &Context, keys: &[K]) -> Result<()> {
-    let mut seen = HashMap::with_capacity(keys.len());
-    for (at, key) in keys.iter().enumerate() {
+fn refuse_twice<K: std::hash::Hash + Eq>(context: &Context, keys: impl Iterator<Item = (usize, K)>) -> Result<()> {
+    let mut seen = HashMap::with_capacity(keys.size_hint().1.unwrap_or_default());
+    for (at, key) in keys {
         if let Some(first) = seen.insert(key, at) {
             let reason = format!("the key of row {first} stands here again; pass each key once");
             return Err(StorehausError::InvalidInput(context.failed(reason)).at_row(at));

@@ -1,7 +1,9 @@
 //! The generic store: the operations on one model, on one database, behind one cache.
 
 mod batch;
+mod cache;
 mod loader;
+mod on;
 mod read;
 mod statement;
 mod write;
@@ -16,7 +18,10 @@ use storehaus_cache::{CacheManager, CacheParams};
 use crate::backend::{Backend, DefaultBackend};
 use crate::error::{Result, StorehausError};
 use crate::model::{CacheMode, Persist};
+use crate::outbox::Target;
+pub use cache::StoreCache;
 use loader::TableLoader;
+pub use on::TxStore;
 
 /// The rows of one model: create, read, update, delete, one at a time or in batches.
 ///
@@ -101,7 +106,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     where
         Q: storehaus_cache::KeyRef<Owned = T::Key> + ?Sized,
     {
-        match self.cache()? {
+        match self.records()? {
             Some(cache) => Ok(cache.key(id)),
             None => Err(StorehausError::CacheDisabled(T::TABLE.name)),
         }
@@ -112,7 +117,21 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         &self.inner.table.pool
     }
 
-    fn cache(&self) -> Result<Option<&Cache<T, DB>>> {
+    /// Whether both are clones of one store.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Where changes of the table that are made past this store go.
+    pub(crate) fn target(&self) -> Result<Arc<dyn Target>> {
+        match self.records()? {
+            Some(cache) => Ok(Arc::new(cache.clone())),
+            None => Err(StorehausError::CacheDisabled(T::TABLE.name)),
+        }
+    }
+
+    /// The cache, if the store has one.
+    pub(crate) fn records(&self) -> Result<Option<&Cache<T, DB>>> {
         match &self.inner.cache {
             None => Ok(None),
             Some(Ok(cache)) => Ok(Some(cache)),

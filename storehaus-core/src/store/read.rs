@@ -34,7 +34,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         T::Key: Borrow<Q>,
         Q: KeyRef<Owned = T::Key> + ?Sized,
     {
-        match self.cache()? {
+        match self.records()? {
             Some(cache) => Ok(cache.get(id).await?.map(Arc::unwrap_or_clone)),
             // On the heap, here and below: sqlx's futures are nested so deeply that a caller's type nears the depth
             // limit of the compiler.
@@ -51,7 +51,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         T::Key: Borrow<Q>,
         Q: KeyRef<Owned = T::Key> + ?Sized,
     {
-        match self.cache()? {
+        match self.records()? {
             Some(cache) => cache.get(id).await,
             None => Ok(Box::pin(self.inner.table.load(&id.to_key())).await?.map(Arc::new)),
         }
@@ -83,7 +83,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// One `MGET`; for what it lacks one round of leases, one statement, and one round of fills behind the caller's
     /// back. On SQLite one statement per 32,766 key parts.
     pub async fn get_many(&self, ids: &[T::Key]) -> Result<Vec<Option<T>>> {
-        match self.cache()? {
+        match self.records()? {
             Some(cache) => {
                 let rows = cache.get_many(ids).await?;
                 Ok(rows.into_iter().map(|row| row.map(Arc::unwrap_or_clone)).collect())
@@ -107,7 +107,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         T::Key: Borrow<Q>,
         Q: KeyRef<Owned = T::Key> + ?Sized,
     {
-        self.cache()?;
+        self.records()?;
         let context = Context::read(T::TABLE.name, "exists");
         let mut conn = self.inner.table.pool.acquire().await.map_err(|error| context.error(&error))?;
         statement::exists(&mut *conn, &self.inner.table.sql, &id.to_key()).await.map_err(|error| context.error(&error))
@@ -121,16 +121,10 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// # Cost
     /// One statement, which reads the whole table on Postgres.
     pub async fn count(&self) -> Result<u64> {
-        self.cache()?;
+        self.records()?;
         let context = Context::read(T::TABLE.name, "count");
-        let count = async {
-            let mut conn = self.inner.table.pool.acquire().await?;
-            match DB::fetch_optional(&mut *conn, self.inner.table.sql.count.clone(), DB::Arguments::default()).await? {
-                Some(row) => DB::count(&row),
-                None => Err(sqlx::Error::RowNotFound),
-            }
-        };
-        count.await.map_err(|error| context.error(&error))
+        let mut conn = self.inner.table.pool.acquire().await.map_err(|error| context.error(&error))?;
+        statement::count(&mut *conn, &self.inner.table.sql).await.map_err(|error| context.error(&error))
     }
 
     /// Every row, in key order, all in memory at once; for large tables use [`stream`](Self::stream).
@@ -159,7 +153,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// One statement; holds a connection of the pool until the stream ends or is dropped.
     pub fn stream(&self) -> impl Stream<Item = Result<T>> + Send + Unpin + '_ {
         let context = Context::read(T::TABLE.name, "stream");
-        let refused = self.cache().err();
+        let refused = self.records().err();
         let rows = DB::fetch(&self.inner.table.pool, self.inner.table.sql.select_all.clone());
         let rows =
             rows.map(move |row| row.and_then(|row| statement::read_row(&row)).map_err(|error| context.error(&error)));

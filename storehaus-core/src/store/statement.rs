@@ -44,6 +44,25 @@ pub(super) async fn exists<T: Persist<DB>, DB: Backend>(
     Ok(DB::fetch_optional(conn, sql.exists.clone(), key_args::<T, DB>(key)?).await?.is_some())
 }
 
+pub(super) async fn count<T: Persist<DB>, DB: Backend>(
+    conn: &mut DB::Connection,
+    sql: &Statements<T, DB>,
+) -> Result<u64, sqlx::Error> {
+    match DB::fetch_optional(conn, sql.count.clone(), Args::<DB>::default()).await? {
+        Some(row) => DB::count(&row),
+        None => Err(sqlx::Error::RowNotFound),
+    }
+}
+
+/// Every row, in key order.
+pub(super) async fn select_all<T: Persist<DB>, DB: Backend>(
+    conn: &mut DB::Connection,
+    sql: &Statements<T, DB>,
+) -> Result<Vec<T>, sqlx::Error> {
+    let rows = DB::fetch_all(conn, sql.select_all.clone(), Args::<DB>::default()).await?;
+    rows.iter().map(read_row).collect()
+}
+
 /// Inserts a row, or with [`Insert::Upsert`] replaces the one that has its key; the row as the database has it then.
 pub(super) async fn insert<T: Persist<DB>, DB: Backend>(
     conn: &mut DB::Connection,

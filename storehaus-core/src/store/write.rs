@@ -1,4 +1,4 @@
-//! Writes of one row.
+//! Writes: what they have in common, and those of one row.
 
 use std::borrow::Borrow;
 use std::panic::AssertUnwindSafe;
@@ -6,13 +6,202 @@ use std::panic::AssertUnwindSafe;
 use chrono::Utc;
 use futures_util::FutureExt as _;
 use storehaus_cache::KeyRef;
+#[cfg(storehaus_broken)]
+use storehaus_cache::broken::{self, Bug};
 
-use super::loader::TableLoader;
-use super::{GenericStore, statement};
+use super::{GenericStore, TableLoader, statement};
 use crate::backend::Backend;
 use crate::error::{Context, Result, StorehausError};
-use crate::model::{AssignedBy, ModelKey, Persist};
-use crate::sql::Insert;
+use crate::model::{AssignedBy, Model, ModelKey, Persist};
+use crate::sql::{Insert, Statements};
+use crate::tx::Unit;
+
+/// A write, apart from the connection it runs on: a connection of the pool, or that of a transaction.
+pub(super) trait Write<T: Persist<DB>, DB: Backend>: Send + Sync + 'static {
+    /// What it yields.
+    type Done: Send + 'static;
+
+    /// What its errors name.
+    fn context(&self) -> Context;
+
+    /// The rows it may change, as far as they are known before.
+    fn keys(&self) -> Vec<T::Key>;
+
+    /// What it yields without being run, when there is nothing to do.
+    fn nothing(&self) -> Option<Self::Done> {
+        None
+    }
+
+    /// Whether it is about many rows.
+    fn is_batch(&self) -> bool {
+        false
+    }
+
+    /// Whether it takes several statements, or finds out late that it must change nothing.
+    fn is_several(&self) -> bool {
+        false
+    }
+
+    /// Runs its statements. What an error leaves behind is undone by the caller where it [is several](Self::is_several).
+    fn run(
+        &self,
+        conn: &mut DB::Connection,
+        sql: &Statements<T, DB>,
+        context: Context,
+    ) -> impl Future<Output = Result<Self::Done>> + Send;
+
+    /// The rows it changed of which the database made the keys.
+    fn assigned(&self, _done: &Self::Done) -> Vec<T::Key> {
+        Vec::new()
+    }
+
+    /// Finds out which row of a batch an error is about, on a connection where it changed nothing.
+    fn locate(
+        &self,
+        _conn: &mut DB::Connection,
+        _sql: &Statements<T, DB>,
+        error: StorehausError,
+    ) -> impl Future<Output = StorehausError> + Send {
+        std::future::ready(error)
+    }
+}
+
+/// Runs a write as one: entirely or not at all, in a transaction of its own or a savepoint where `as_unit`.
+pub(super) async fn run<T: Persist<DB>, DB: Backend, W: Write<T, DB>>(
+    write: &W,
+    conn: &mut DB::Connection,
+    sql: &Statements<T, DB>,
+    context: Context,
+    as_unit: bool,
+) -> Result<W::Done> {
+    let done = if as_unit {
+        let before = context.unchanged();
+        let mut unit = Unit::<DB>::begin(&mut *conn).await.map_err(|error| before.error(&error))?;
+        match write.run(unit.conn(), sql, before).await {
+            Ok(done) => {
+                unit.keep().await.map_err(|error| context.error(&error))?;
+                Ok(done)
+            }
+            Err(error) => {
+                unit.undo().await.map_err(|_| error.clone())?;
+                Err(error)
+            }
+        }
+    } else {
+        write.run(&mut *conn, sql, context).await
+    };
+    match done {
+        Ok(done) => Ok(done),
+        Err(error) => Err(write.locate(conn, sql, error).await),
+    }
+}
+
+pub(super) struct InsertOne<T> {
+    context: Context,
+    row: T,
+    insert: Insert,
+}
+
+impl<T: Model> InsertOne<T> {
+    pub(super) fn create(row: T) -> Self {
+        Self::new("create", row, Insert::Keyed)
+    }
+
+    pub(super) fn upsert(row: T) -> Self {
+        Self::new("upsert", row, Insert::Upsert)
+    }
+
+    fn new(operation: &'static str, mut row: T, insert: Insert) -> Self {
+        row.before_create(Utc::now());
+        let insert = if is_assigned(&row.key()) { Insert::Auto } else { insert };
+        Self { context: Context::write(T::TABLE.name, operation), row, insert }
+    }
+}
+
+impl<T: Persist<DB>, DB: Backend> Write<T, DB> for InsertOne<T> {
+    type Done = T;
+
+    fn context(&self) -> Context {
+        self.context
+    }
+
+    fn keys(&self) -> Vec<T::Key> {
+        if self.insert == Insert::Auto { Vec::new() } else { vec![self.row.key()] }
+    }
+
+    async fn run(&self, conn: &mut DB::Connection, sql: &Statements<T, DB>, context: Context) -> Result<T> {
+        statement::insert(conn, sql, self.insert, &self.row).await.map_err(|error| context.error(&error))
+    }
+
+    fn assigned(&self, done: &T) -> Vec<T::Key> {
+        if self.insert == Insert::Auto { vec![done.key()] } else { Vec::new() }
+    }
+}
+
+pub(super) struct UpdateOne<T> {
+    context: Context,
+    row: T,
+}
+
+impl<T: Model> UpdateOne<T> {
+    pub(super) fn new<Q: KeyRef<Owned = T::Key> + ?Sized>(id: &Q, mut row: T) -> Result<Self> {
+        let context = Context::write(T::TABLE.name, "update");
+        if row.key() != id.to_key() {
+            return Err(StorehausError::KeyMismatch(
+                context.failed("the id passed is not the key of the row passed; pass the row's own key"),
+            ));
+        }
+        row.before_update(Utc::now());
+        Ok(Self { context, row })
+    }
+}
+
+impl<T: Persist<DB>, DB: Backend> Write<T, DB> for UpdateOne<T> {
+    type Done = T;
+
+    fn context(&self) -> Context {
+        self.context
+    }
+
+    fn keys(&self) -> Vec<T::Key> {
+        vec![self.row.key()]
+    }
+
+    async fn run(&self, conn: &mut DB::Connection, sql: &Statements<T, DB>, context: Context) -> Result<T> {
+        let row = statement::update(conn, sql, &self.row).await.map_err(|error| context.error(&error))?;
+        row.ok_or_else(|| StorehausError::NotFound(context.failed("no row has this key")))
+    }
+}
+
+pub(super) struct DeleteOne<T: Model> {
+    context: Context,
+    key: T::Key,
+}
+
+impl<T: Model> DeleteOne<T> {
+    pub(super) fn new<Q: KeyRef<Owned = T::Key> + ?Sized>(id: &Q) -> Self {
+        Self { context: Context::write(T::TABLE.name, "delete"), key: id.to_key() }
+    }
+}
+
+impl<T: Persist<DB>, DB: Backend> Write<T, DB> for DeleteOne<T> {
+    /// Whether there was such a row.
+    type Done = bool;
+
+    fn context(&self) -> Context {
+        self.context
+    }
+
+    fn keys(&self) -> Vec<T::Key> {
+        vec![self.key.clone()]
+    }
+
+    async fn run(&self, conn: &mut DB::Connection, sql: &Statements<T, DB>, context: Context) -> Result<bool> {
+        let args = statement::key_args::<T, DB>(&self.key).map_err(|error| context.unchanged().error(&error))?;
+        let deleted = DB::execute(conn, sql.delete.clone(), args).await.map_err(|error| context.error(&error))?;
+        Ok(deleted > 0)
+    }
+}
 
 impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// Inserts a row; the row as the database has it then.
@@ -24,15 +213,18 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// # Errors
     /// [`StorehausError::Conflict`] when the key or another unique value is taken; [`StorehausError::ForeignKey`],
     /// [`StorehausError::InvalidInput`]; as the database. [`StorehausError::OutcomeUnknown`] when the connection broke
-    /// after the statement was sent.
+    /// after the statement was sent. Where the store was told not to write without Redis:
+    /// [`StorehausError::Unavailable`] before the statement is sent, [`StorehausError::NotInvalidated`] after it; see
+    /// [`Coherence`](storehaus_cache::Coherence) and [`OnCacheDown`](storehaus_cache::OnCacheDown).
     ///
     /// # Consistency
     /// When it returns, the row is durable as the database is configured, and the key is invalidated in every tier.
     ///
     /// # Cost
-    /// One statement and, with Redis, one awaited command.
+    /// One statement and, with Redis, two awaited round trips: one before and one after it. A key that the database
+    /// assigns, and [`Coherence::Ttl`](storehaus_cache::Coherence::Ttl), take one.
     pub async fn create(&self, row: T) -> Result<T> {
-        self.insert("create", row, Insert::Keyed).await
+        self.write(InsertOne::create(row)).await
     }
 
     /// Inserts a row, or updates the one that has its key; the row as the database has it then.
@@ -46,9 +238,9 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// As [`create`](Self::create).
     ///
     /// # Cost
-    /// One statement and, with Redis, one awaited command.
+    /// As [`create`](Self::create).
     pub async fn upsert(&self, row: T) -> Result<T> {
-        self.insert("upsert", row, Insert::Upsert).await
+        self.write(InsertOne::upsert(row)).await
     }
 
     /// Writes every column of a row that an update may change; the row as the database has it then.
@@ -62,28 +254,13 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// an older one from a tier that confirmed the invalidation; see [`GenericStore`].
     ///
     /// # Cost
-    /// One statement and, with Redis, one awaited command.
-    pub async fn update<Q>(&self, id: &Q, mut row: T) -> Result<T>
+    /// As [`create`](Self::create).
+    pub async fn update<Q>(&self, id: &Q, row: T) -> Result<T>
     where
         T::Key: Borrow<Q>,
         Q: KeyRef<Owned = T::Key> + ?Sized,
     {
-        let context = Context::write(T::TABLE.name, "update");
-        let key = id.to_key();
-        if row.key() != key {
-            return Err(StorehausError::KeyMismatch(
-                context.failed("the id passed is not the key of the row passed; pass the row's own key"),
-            ));
-        }
-        row.before_update(Utc::now());
-        self.write(context, vec![key], move |table| async move {
-            let mut conn = table.pool.acquire().await.map_err(|error| context.unchanged().error(&error))?;
-            match statement::update(&mut *conn, &table.sql, &row).await.map_err(|error| context.error(&error))? {
-                Some(row) => Ok((row, Vec::new())),
-                None => Err(StorehausError::NotFound(context.failed("no row has this key"))),
-            }
-        })
-        .await
+        self.write(UpdateOne::new(id, row)?).await
     }
 
     /// Deletes the row with this key; whether there was one.
@@ -95,68 +272,54 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// As [`update`](Self::update).
     ///
     /// # Cost
-    /// One statement and, with Redis, one awaited command.
+    /// As [`create`](Self::create).
     pub async fn delete<Q>(&self, id: &Q) -> Result<bool>
     where
         T::Key: Borrow<Q>,
         Q: KeyRef<Owned = T::Key> + ?Sized,
     {
-        let context = Context::write(T::TABLE.name, "delete");
-        let key = id.to_key();
-        self.write(context, vec![key.clone()], move |table| async move {
-            let mut conn = table.pool.acquire().await.map_err(|error| context.unchanged().error(&error))?;
-            let args = statement::key_args::<T, DB>(&key).map_err(|error| context.unchanged().error(&error))?;
-            let deleted =
-                DB::execute(&mut *conn, table.sql.delete.clone(), args).await.map_err(|error| context.error(&error))?;
-            Ok((deleted > 0, Vec::new()))
-        })
-        .await
+        self.write(DeleteOne::new(id)).await
     }
 
-    async fn insert(&self, operation: &'static str, mut row: T, insert: Insert) -> Result<T> {
-        let context = Context::write(T::TABLE.name, operation);
-        row.before_create(Utc::now());
-        let assigned = is_assigned(&row.key());
-        let (insert, keys) = if assigned { (Insert::Auto, Vec::new()) } else { (insert, vec![row.key()]) };
-        self.write(context, keys, move |table| async move {
-            let mut conn = table.pool.acquire().await.map_err(|error| context.unchanged().error(&error))?;
-            let row =
-                statement::insert(&mut *conn, &table.sql, insert, &row).await.map_err(|error| context.error(&error))?;
-            let key = if assigned { vec![row.key()] } else { Vec::new() };
-            Ok((row, key))
-        })
-        .await
-    }
-
-    /// The one way every write takes: the change, then the invalidation, on a task of its own so that neither is left
-    /// half done when the caller goes away.
-    ///
-    /// `keys` are the rows it may change; `work` yields its result and further keys. They are invalidated however the
-    /// change ended, unless it certainly changed nothing.
-    pub(super) async fn write<R, F>(
-        &self,
-        context: Context,
-        keys: Vec<T::Key>,
-        work: impl FnOnce(TableLoader<T, DB>) -> F + Send + 'static,
-    ) -> Result<R>
-    where
-        R: Send + 'static,
-        F: Future<Output = Result<(R, Vec<T::Key>)>> + Send,
-    {
-        let cache = self.cache()?.cloned();
+    /// The one way every write outside a transaction takes: announced, run and ended on a task of its own, so that
+    /// nothing is left half done when the caller goes away. What it may have changed is invalidated however it ended,
+    /// unless it certainly changed nothing.
+    pub(super) async fn write<W: Write<T, DB>>(&self, write: W) -> Result<W::Done> {
+        if let Some(done) = write.nothing() {
+            return Ok(done);
+        }
+        let context = write.context();
+        let cache = self.records()?.cloned();
         let table = self.inner.table.clone();
         let task = async move {
             // Announced before the first statement: a runtime that is shut down drops this task wherever it stands.
             let change = match &cache {
-                Some(cache) => Some(cache.announce(keys).await.map_err(|error| context.refused(&error))?),
+                Some(cache) => {
+                    Some(cache.announce(write.keys()).boxed().await.map_err(|error| context.refused(&error))?)
+                }
                 None => None,
             };
+            #[cfg(storehaus_broken)]
+            let change = match change {
+                Some(change) if broken::is(Bug::InvalidateFirst) => change.settle().await.ok().and(None),
+                change => change,
+            };
             let lost = || Err(StorehausError::OutcomeUnknown(context.failed("the write ended without a result")));
-            let done = AssertUnwindSafe(work(table)).catch_unwind().await.unwrap_or_else(|_| lost());
-            let Some(mut change) = change else { return done.map(|(result, _)| result) };
+            let done =
+                AssertUnwindSafe(on_pool(&table, &write).boxed()).catch_unwind().await.unwrap_or_else(|_| lost());
+            let Some(mut change) = change else { return done };
             match done {
+                #[cfg(storehaus_broken)]
+                Err(error) if broken::is(Bug::UnknownIsNothing) => {
+                    change.withdraw().await;
+                    Err(error)
+                }
                 Err(error) if error.is_unchanged() => {
                     change.withdraw().await;
+                    Err(error)
+                }
+                Err(error @ StorehausError::OutcomeUnknown(_)) => {
+                    change.doubt().await;
                     Err(error)
                 }
                 Err(error) => {
@@ -164,10 +327,15 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
                     change.settle().await.ok();
                     Err(error)
                 }
-                Ok((result, more)) => {
-                    change.add(more);
+                Ok(done) => {
+                    change.add(write.assigned(&done));
+                    #[cfg(storehaus_broken)]
+                    if broken::is(Bug::AcknowledgeFirst) {
+                        drop(tokio::spawn(change.settle()));
+                        return Ok(done);
+                    }
                     change.settle().await.map_err(|error| context.not_invalidated(&error))?;
-                    Ok(result)
+                    Ok(done)
                 }
             }
         };
@@ -178,6 +346,15 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
             )),
         }
     }
+}
+
+async fn on_pool<T: Persist<DB>, DB: Backend, W: Write<T, DB>>(
+    table: &TableLoader<T, DB>,
+    write: &W,
+) -> Result<W::Done> {
+    let context = write.context();
+    let mut conn = table.pool.acquire().await.map_err(|error| context.unchanged().error(&error))?;
+    run(write, &mut conn, &table.sql, context, write.is_several()).await
 }
 
 /// Whether the database makes this key.

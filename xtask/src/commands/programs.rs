@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::run::{Failure, Outcome, cargo, output_dir, seconds};
+use crate::run::{Failure, Outcome, cargo, output_dir, root, seconds, step};
 use crate::servers::Servers;
 
 /// Seconds a program runs unless told otherwise.
@@ -21,31 +21,111 @@ pub(crate) fn outage(args: &[String]) -> Outcome {
     program("outage", seconds, Servers::for_outages)
 }
 
-/// What `prove` can run: programs that need no server.
-const PROOFS: [&str; 1] = ["model"];
-
-/// Runs a proof to its end.
-pub(crate) fn prove(args: &[String]) -> Outcome {
-    let name = proof(args)?;
-    let report = clear_report(name)?;
-    println!("==> {name}");
-    let status = cargo(program_args(name)).status();
-    let outcome = match status.map_err(|error| Failure::new(format!("cannot run {name}: {error}"))) {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure::Status(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
-        Err(failure) => Err(failure),
-    };
-    conclude(name, &report, outcome)
+/// A program that `prove` can run.
+struct Proof {
+    name: &'static str,
+    about: &'static str,
+    servers: Option<fn() -> Result<Servers, Failure>>,
+    /// How it is built. Where processes wait for servers, the checks of a debug build cost nothing that matters.
+    release: bool,
+    /// Its options, beside their values.
+    options: &'static [&'static str],
 }
 
-/// The proof that is asked for.
-fn proof(args: &[String]) -> Result<&'static str, Failure> {
-    let known = PROOFS.join(", ");
-    let [name] = args else {
-        return Err(Failure::Usage(format!("name one proof; these exist: {known}")));
+const PROOFS: [Proof; 5] = [
+    Proof {
+        name: "explore",
+        about: "interleavings of the cache's own code, step by step, and some of them on real servers too",
+        servers: Some(Servers::start),
+        release: true,
+        options: &["--replay", "--seed"],
+    },
+    Proof {
+        name: "faults",
+        about: "every fault, and what each costs",
+        servers: Some(Servers::for_outages),
+        release: true,
+        options: &["--only", "--seconds", "--seed"],
+    },
+    Proof {
+        name: "model",
+        about: "every interleaving of a model of the protocol",
+        servers: None,
+        release: true,
+        options: &[],
+    },
+    Proof {
+        name: "history",
+        about: "processes, faults on every link, and a checker of all they did; with --broken NAME or --broken all, \
+                with a bug built in that must be found",
+        servers: Some(Servers::for_outages),
+        release: false,
+        options: &["--seconds", "--minutes", "--seed", "--seeds", "--variant", "--broken"],
+    },
+    Proof {
+        name: "kill",
+        about: "processes are killed in the middle of their writes",
+        servers: Some(Servers::for_outages),
+        release: false,
+        options: &["--kills", "--seed", "--seeds"],
+    },
+];
+
+/// Runs a proof to its end. What follows its name is for the proof.
+pub(crate) fn prove(args: &[String]) -> Outcome {
+    let (proof, options) = proof(args)?;
+    let broken = options.iter().any(|option| option == "--broken");
+    // By this name the program reports, and where bugs are built in nobody shall take it for the other report.
+    let name = if broken { format!("{}-broken", proof.name) } else { proof.name.to_owned() };
+    let report = clear_report(&name)?;
+    let run = |word: &str| {
+        let mut command = cargo([word, "--quiet", "-p", "storehaus-proof"]);
+        command.args(proof.release.then_some("--release"));
+        if broken {
+            command.arg("--target-dir").arg(root().join("target/broken")).env("RUSTFLAGS", "--cfg storehaus_broken");
+        }
+        command
     };
-    let found = PROOFS.into_iter().find(|proof| proof == name);
-    found.ok_or_else(|| Failure::Usage(format!("there is no proof `{name}`; these exist: {known}")))
+    // Before the servers are there: a build takes what they are to be measured with.
+    step("build", &mut run("build"))?;
+    println!("==> {name}");
+    let mut command = run("run");
+    command.arg("--").arg(proof.name).args(options);
+    let outcome = match proof.servers {
+        Some(servers) => servers().and_then(|mut servers| servers.run(&mut command)),
+        None => match command.status().map_err(|error| Failure::new(format!("cannot run {name}: {error}"))) {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Failure::Status(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
+            Err(failure) => Err(failure),
+        },
+    };
+    conclude(&name, &report, outcome)
+}
+
+/// The proof that is asked for, and its options.
+fn proof(args: &[String]) -> Result<(&'static Proof, &[String]), Failure> {
+    let known = || {
+        let lines =
+            PROOFS.iter().map(|proof| format!("\n  {:<8} {} {}", proof.name, proof.about, shown(proof.options)));
+        lines.collect::<String>()
+    };
+    let Some((name, options)) = args.split_first() else {
+        return Err(Failure::Usage(format!("name one proof; these exist:{}\n", known())));
+    };
+    let Some(proof) = PROOFS.iter().find(|proof| proof.name == name) else {
+        return Err(Failure::Usage(format!("there is no proof `{name}`; these exist:{}\n", known())));
+    };
+    for pair in options.chunks(2) {
+        if !proof.options.contains(&pair[0].as_str()) || pair.len() < 2 {
+            let known = if proof.options.is_empty() { " no options" } else { &shown(proof.options) };
+            return Err(Failure::Usage(format!("cannot read `{}`; {name} takes{known}", pair.join(" "))));
+        }
+    }
+    Ok((proof, options))
+}
+
+fn shown(options: &[&str]) -> String {
+    options.iter().map(|option| format!(" [{option} …]")).collect()
 }
 
 fn program(name: &str, seconds: u64, servers: fn() -> Result<Servers, Failure>) -> Outcome {
@@ -137,11 +217,20 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_proof_is_named() {
-        let proof = |text: &str| proof(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-        assert_eq!(proof("model").unwrap(), "model");
-        for (args, wanted) in [("modle", "`modle`"), ("", "these exist: model"), ("model model", "name one")] {
-            let Err(Failure::Usage(text)) = proof(args) else { panic!("{args}") };
+    fn an_unknown_proof_or_option_is_named() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let args = words("history --seconds 5 --broken all");
+        let (found, options) = proof(&args).unwrap();
+        assert_eq!((found.name, options), ("history", &args[1..]));
+        let wrong = [
+            ("modle", "`modle`"),
+            ("", "\n  model "),
+            ("model --seed 1", "takes no options"),
+            ("kill --kils 3", "takes [--kills …]"),
+            ("kill --kills", "`--kills`"),
+        ];
+        for (args, wanted) in wrong {
+            let Err(Failure::Usage(text)) = proof(&words(args)) else { panic!("{args}") };
             assert!(text.contains(wanted), "{text}");
         }
     }
