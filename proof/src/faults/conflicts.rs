@@ -211,13 +211,8 @@ async fn sqlite_in(file: &std::path::Path, findings: &mut Findings<'_>) -> Resul
         .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
         .busy_timeout(Duration::from_millis(150));
     let open = async |pages: u32| {
-        let pool = SqlitePoolOptions::new().max_connections(2).after_connect(move |connection, _| {
-            Box::pin(async move {
-                let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
-                sqlx::raw_sql(limit).execute(connection).await.map(drop)
-            })
-        });
-        let pool = pool.connect_with(options.clone()).await?;
+        let options = options.clone().pragma("max_page_count", pages.to_string());
+        let pool = SqlitePoolOptions::new().max_connections(2).connect_with(options).await?;
         let config = CacheConfig::in_process(600u64, PREFIX);
         Ok::<_, Failure>(StoreHaus::<Sqlite>::builder().database(pool).cache(config).build().await?)
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use storehaus::prelude::*;
-use storehaus::sqlx::{AssertSqlSafe, Row as _};
+use storehaus::sqlx::Row as _;
 
 use super::event::Op;
 
@@ -71,8 +71,8 @@ pub async fn create(pool: &PgPool, keys: i64) -> Result<(), storehaus::sqlx::Err
     for statement in CREATE {
         storehaus::sqlx::raw_sql(*statement).execute(pool).await?;
     }
-    let fill = format!("INSERT INTO proof_history_keys SELECT id, 0 FROM generate_series(1, {keys}) AS id");
-    storehaus::sqlx::raw_sql(AssertSqlSafe(fill)).execute(pool).await.map(drop)
+    let fill = "INSERT INTO proof_history_keys SELECT id, 0 FROM generate_series(1, $1) AS id";
+    storehaus::sqlx::query(fill).bind(keys).execute(pool).await.map(drop)
 }
 
 /// The name by which the connections of a process are known to the trigger.
