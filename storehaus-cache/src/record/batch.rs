@@ -190,7 +190,8 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                 }
             });
         }
-        let mut leases = self.lease_many(remote, &texts, free, &mut unusable, &mut rows, written, deadline).await;
+        let (mut leases, foreign) = self.lease_many(remote, &texts, free, &mut rows, written, deadline).await;
+        unusable.extend(foreign.into_iter().map(|place| (place, FOREIGN.to_vec())));
         leases.extend(self.replace_many(remote, &texts, unusable, &mut rows, written, deadline).await);
         let missing: Vec<usize> = (0..keys.len()).filter(|place| rows[*place].is_none()).collect();
         self.counters.l2_hits.add((keys.len() - missing.len()) as u64);
@@ -212,28 +213,27 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         Ok(rows)
     }
 
-    /// One round of leases for the keys at `free`; rows that appeared in the meantime go into `rows`, keys that hold a
-    /// value of another type into `unusable`.
+    /// One round of leases for the keys at `free`, and the places of those that hold a value of another type; rows that
+    /// appeared in the meantime go into `rows`.
     async fn lease_many(
         self: &Arc<Self>,
         remote: &Remote<L>,
         texts: &[String],
         free: Vec<usize>,
-        unusable: &mut Vec<(usize, Vec<u8>)>,
         rows: &mut [Option<Loaded<Ld::Value>>],
         written: Written<'_>,
         deadline: Instant,
-    ) -> Vec<(usize, Lease<Ld>)> {
+    ) -> (Vec<(usize, Lease<Ld>)>, Vec<usize>) {
         if free.is_empty() {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
         let wanted: Vec<_> = free.into_iter().map(|place| (place, self.new_lease(&texts[place]))).collect();
         let asked: Vec<_> = wanted.iter().map(|(place, lease)| (texts[*place].clone(), lease.key().token)).collect();
         let lasts = self.manager.config().load_timeout;
-        let Ok(replies) = remote.lease_many(&asked, lasts, deadline).await else { return Vec::new() };
+        let Ok(replies) = remote.lease_many(&asked, lasts, deadline).await else { return (Vec::new(), Vec::new()) };
         let foreign = wanted.iter().zip(&replies).filter(|(_, reply)| reply.is_none());
-        unusable.extend(foreign.map(|((place, _), _)| (*place, FOREIGN.to_vec())));
-        self.granted(texts, wanted.into_iter().zip(replies), rows, written)
+        let foreign = foreign.map(|((place, _), _)| *place).collect();
+        (self.granted(texts, wanted.into_iter().zip(replies), rows, written), foreign)
     }
 
     /// One round of leases over what must not be served, at the places given with how it begins.

@@ -18,7 +18,11 @@ use crate::tx::{DROPPED, REFUSED, Tx};
 /// The operations of a store inside a transaction: [`GenericStore::on`].
 ///
 /// Each does what the method of [`GenericStore`] of its name does, with the same errors, on the transaction's connection.
-/// The database takes an error for final more often than outside a transaction; see [`Tx`].
+/// The database takes an error for final more often than outside a transaction; see [`Tx`]. So does a store that was told
+/// not to write without Redis ([`Coherence::Strict`](storehaus_cache::Coherence::Strict),
+/// [`OnCacheDown::Refuse`](storehaus_cache::OnCacheDown::Refuse)): its write runs while it is announced, and when Redis does
+/// not take the announcement it fails with [`StorehausError::Unavailable`], and the transaction, or the savepoint it is in,
+/// can only be rolled back.
 ///
 /// # Consistency
 /// Reads see the transaction, and neither ask nor fill any cache. See [`Tx`].

@@ -97,13 +97,15 @@ impl<DB: Backend> Tx<DB> {
     /// With any of these nothing was changed:
     /// - [`StorehausError::Aborted`] when a statement failed or was dropped before, so that there is nothing to commit;
     /// - [`StorehausError::Conflict`], [`StorehausError::ForeignKey`] when a deferred constraint refuses it;
-    /// - [`StorehausError::Serialization`] when a concurrent transaction stands in the way.
+    /// - [`StorehausError::Serialization`] when a concurrent transaction stands in the way;
+    /// - [`StorehausError::Unavailable`] when the connection was lost before COMMIT was sent, or Redis away for so long that
+    ///   a store that was told not to write without it must not go on; see [`OnCacheDown`](storehaus_cache::OnCacheDown).
     ///
-    /// [`StorehausError::OutcomeUnknown`] when the connection broke after COMMIT was sent: it may have taken place. Caches
-    /// were invalidated.
+    /// [`StorehausError::OutcomeUnknown`] when the connection broke after COMMIT was sent: it may have taken place, or take
+    /// place yet. The rows are invalidated, and read from the database until that is decided.
     ///
     /// [`StorehausError::NotInvalidated`] when it took place and Redis did not confirm that older rows are gone; only stores
-    /// that ask for it fail so.
+    /// that ask for it fail so: [`Coherence::Strict`](storehaus_cache::Coherence::Strict).
     ///
     /// # Consistency
     /// When it returns, the changes are durable as the database is configured, and no read that starts afterwards is served
@@ -114,7 +116,7 @@ impl<DB: Backend> Tx<DB> {
     ///
     /// # Cost
     /// One statement; on Postgres a second one where a statement failed or [`connection`](Self::connection) was used. With
-    /// Redis, one awaited round trip for all tables together.
+    /// Redis, one awaited round trip for all tables together, and one or two before COMMIT where it was not heard of lately.
     pub async fn commit(self) -> Result<()> {
         let context = Context::write("", "commit");
         let lost = || StorehausError::OutcomeUnknown(context.failed("the runtime was shut down during COMMIT"));
@@ -130,7 +132,7 @@ impl<DB: Backend> Tx<DB> {
     /// After its first poll it runs to its end, on a task of its own.
     ///
     /// # Cost
-    /// One statement and, with Redis, one awaited round trip.
+    /// One statement and, with Redis, one round trip behind the caller's back.
     pub async fn rollback(mut self) -> Result<()> {
         let context = Context::read("", "rollback");
         let (Some(sql), changes) = self.take() else { return Ok(()) };
@@ -171,7 +173,7 @@ impl<DB: Backend> Tx<DB> {
     /// [`TxStore::touch`](crate::TxStore::touch).
     ///
     /// # Errors
-    /// As a write that the cache refuses; see [`GenericStore`](crate::GenericStore).
+    /// As a write that the cache refuses; see [`TxStore`](crate::TxStore).
     ///
     /// # Cost
     /// With Redis, one awaited command.

@@ -30,7 +30,7 @@ impl<DB: Backend> Tx<DB> {
     /// limit inside: `tx.savepoint(async |tx| timeout(limit, work(tx)).await…)`.
     ///
     /// # Cost
-    /// Two statements. When it fails, with Redis, one awaited round trip.
+    /// Two statements. When it fails, with Redis, one round trip behind the caller's back.
     pub async fn savepoint<R, F>(&mut self, body: F) -> Result<R>
     where
         F: AsyncFnOnce(&mut Self) -> Result<R>,

@@ -6,6 +6,7 @@ mod ends;
 mod failures;
 mod inside;
 mod lost;
+mod refused;
 mod savepoints;
 
 use storehaus::backend::Dialect;
