@@ -4,7 +4,7 @@
 //! key; its result may enter the tier only while that very flight is still registered, which is checked and done
 //! under one stripe lock. An invalidation takes the flight off and removes the entry under the same lock, so a load
 //! that began before a write was acknowledged can neither enter the tier nor be joined after it. While a write of a key
-//! is open, from [`begin`](LocalTier::begin) to [`end`](LocalTier::end), the tier holds nothing under it. Hits take no
+//! is open, from its announcement to its end, the tier holds nothing under it. Hits take no
 //! lock of ours.
 
 use std::borrow::Borrow;
