@@ -8,7 +8,7 @@ use storehaus_cache::env::Environment;
 use storehaus_cache::l2::L2 as _;
 use storehaus_cache::loader::{Aborted, Loader, Rows};
 use storehaus_cache::record::{Change as Announced, RecordCache, StoreInfo, Tiers as Allowed};
-use storehaus_cache::{CacheConfig, CacheError, CacheManager, CacheParams, L1};
+use storehaus_cache::{CacheConfig, CacheError, CacheManager, CacheParams, Coherence, L1};
 
 use super::broken::Bug;
 use super::database::{Change, Content, Statement};
@@ -40,7 +40,9 @@ impl Instance {
     pub(super) fn new(world: &Arc<World>, id: u8, scenario: &Scenario) -> Result<Self, CacheError> {
         let tier = Gated { world: Arc::clone(world), instance: id };
         let env = Arc::new(Virtual { world: Arc::clone(world), drawn: AtomicU64::new(u64::from(id) << 32) });
-        let manager = CacheManager::simulated(CacheConfig::in_process(60, "app"), tier, env)?;
+        // The protocol of leases: the mistakes below are made in it.
+        let config = CacheConfig::in_process(60, "app").with_coherence(Coherence::Ttl);
+        let manager = CacheManager::simulated(config, tier, env)?;
         let mut params = CacheParams::new(manager);
         if scenario.negative {
             params = params.with_negative_ttl(60);
