@@ -359,7 +359,10 @@ mod tests {
         let ranks = ranks(100);
         let mut counts = [0; 100];
         let mut rng = Rng::new(1, 1);
-        (0..100_000).for_each(|_| counts[ranks.partition_point(|&end| end <= rng.below(1 << 53))] += 1);
+        for _ in 0..100_000 {
+            let dice = rng.below(1 << 53);
+            counts[ranks.partition_point(|&end| end <= dice)] += 1;
+        }
         assert!((17_000..22_000).contains(&counts[0]), "{}", counts[0]);
         assert!(counts[99] > 100 && counts[0] > counts[1] && counts[1] > counts[10]);
     }
