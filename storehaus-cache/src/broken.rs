@@ -25,12 +25,18 @@ pub enum Bug {
     InvalidateFirst,
     /// What stands in process is not invalidated.
     KeepLocal,
+    /// Nobody announces a write.
+    NoIntents,
+    /// A transaction invalidates its rows before COMMIT, and not after.
+    SettleBeforeCommit,
     /// Of several rows one is not invalidated.
     SkipOne,
     /// The invalidations of an outage are forgotten when it ends.
     SwallowJournal,
     /// A write of unknown outcome counts as one that changed nothing.
     UnknownIsNothing,
+    /// A row in process is served without asking whether it still stands.
+    ValidateNothing,
 }
 
 /// Whether this bug is switched on.
@@ -59,7 +65,10 @@ const ALL: &[(&str, Bug)] = &[
     ("incarnation-off", Bug::IncarnationOff),
     ("invalidate-first", Bug::InvalidateFirst),
     ("keep-local", Bug::KeepLocal),
+    ("no-intents", Bug::NoIntents),
+    ("settle-before-commit", Bug::SettleBeforeCommit),
     ("skip-one", Bug::SkipOne),
     ("swallow-journal", Bug::SwallowJournal),
     ("unknown-is-nothing", Bug::UnknownIsNothing),
+    ("validate-nothing", Bug::ValidateNothing),
 ];

@@ -170,6 +170,14 @@ impl<L: L2> Placed<L> {
         self.intents.refresh(&self.standing, self.intents.ttl / 3).await
     }
 
+    /// Sees to it that all intents stand, whatever is known of them, for all of their time from now on.
+    ///
+    /// # Errors
+    /// Why they are not known to.
+    pub(crate) async fn stand(&self) -> Result<(), L2Error> {
+        self.intents.refresh(&self.standing, self.intents.ttl).await
+    }
+
     /// Ends the renewal: the token, and the keys with whether their intents are known to have been placed.
     pub(crate) fn close(self) -> (Token, HashMap<String, bool>) {
         let mut state = self.standing.state();

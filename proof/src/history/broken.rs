@@ -18,17 +18,20 @@ struct Bug {
 }
 
 const BUGS: &[Bug] = &[
-    Bug { name: "acknowledge-first", variant: Variant::Links },
+    Bug { name: "acknowledge-first", variant: Variant::Ttl },
     Bug { name: "fill-anyway", variant: Variant::Links },
     Bug { name: "flight-survives", variant: Variant::Bounded },
     Bug { name: "identity-off", variant: Variant::Outages },
-    Bug { name: "ignore-errors", variant: Variant::Outages },
-    Bug { name: "incarnation-off", variant: Variant::Outages },
+    Bug { name: "ignore-errors", variant: Variant::Ttl },
+    Bug { name: "incarnation-off", variant: Variant::Strict },
     Bug { name: "invalidate-first", variant: Variant::Links },
     Bug { name: "keep-local", variant: Variant::Bounded },
+    Bug { name: "no-intents", variant: Variant::Kill },
+    Bug { name: "settle-before-commit", variant: Variant::Links },
     Bug { name: "skip-one", variant: Variant::Links },
-    Bug { name: "swallow-journal", variant: Variant::Outages },
-    Bug { name: "unknown-is-nothing", variant: Variant::Links },
+    Bug { name: "swallow-journal", variant: Variant::Ttl },
+    Bug { name: "unknown-is-nothing", variant: Variant::Ttl },
+    Bug { name: "validate-nothing", variant: Variant::Validated },
 ];
 
 /// Runs with the bug of this name, or with each in turn, until it is found. `all` also runs every kind of run without a

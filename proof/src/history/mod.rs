@@ -21,6 +21,7 @@ pub mod plan;
 pub mod rig;
 pub mod story;
 pub mod table;
+mod transact;
 mod work;
 pub mod worker;
 
@@ -49,7 +50,7 @@ pub async fn run(options: Options) -> Result<Report, Failure> {
         return broken::run(name, &options).await;
     }
     let variants = match &options.variant {
-        None => Variant::ALL.to_vec(),
+        None => Variant::HISTORY.to_vec(),
         Some(name) => vec![variant(name)?],
     };
     let mut report = Report::new("history");
@@ -67,9 +68,10 @@ pub async fn run(options: Options) -> Result<Report, Failure> {
 }
 
 fn variant(name: &str) -> Result<Variant, String> {
-    let names: Vec<_> = Variant::ALL.iter().map(|variant| variant.name()).collect();
-    let found = Variant::ALL.into_iter().find(|variant| variant.name() == name);
-    found.ok_or_else(|| format!("there is no variant `{name}`; these exist: {}", names.join(", ")))
+    let mut all = Variant::ALL.into_iter().filter(|variant| *variant != Variant::Kill);
+    let names: Vec<_> = all.clone().map(Variant::name).collect();
+    all.find(|variant| variant.name() == name)
+        .ok_or_else(|| format!("there is no variant `{name}`; these exist: {}", names.join(", ")))
 }
 
 /// A run that is over.

@@ -79,7 +79,7 @@ const CACHE: &[Fault] = &[
     Fault::Slow,
     Fault::Slow,
 ];
-const FORGETFUL: &[Fault] = &[Fault::Flush, Fault::Forget];
+const FORGETFUL: &[Fault] = &[Fault::Forget];
 const MORTAL: &[Fault] = &[Fault::Flush, Fault::Forget, Fault::Restore, Fault::Restore];
 
 /// The faults of a run, in the order in which they begin. The same seed makes the same script.
@@ -87,11 +87,11 @@ pub fn script(variant: Variant, seed: u64, processes: usize, lasts: Duration) ->
     let mut lanes: Vec<(Place, &[Fault])> = Vec::new();
     for process in 0..processes {
         lanes.push((Place::Database(process), DATABASE));
-        if variant == Variant::Outages {
+        if variant.cache_fails() {
             lanes.push((Place::Cache(process), CACHE));
         }
     }
-    lanes.push((Place::Server, if variant == Variant::Outages { MORTAL } else { FORGETFUL }));
+    lanes.push((Place::Server, if variant.cache_fails() { MORTAL } else { FORGETFUL }));
     let mut steps = Vec::new();
     for (lane, (place, faults)) in lanes.into_iter().enumerate() {
         let mut rng = Rng::new(seed, 0x5c12_0000 + lane as u64);
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn only_outages_touch_the_way_to_the_cache() {
-        for variant in [Variant::Links, Variant::Bounded] {
+        for variant in [Variant::Links, Variant::Bounded, Variant::Validated] {
             let steps = script(variant, 1, 3, MINUTE);
             assert!(steps.iter().all(|step| !matches!(step.place, Place::Cache(_)) && step.fault != Fault::Restore));
         }

@@ -21,11 +21,12 @@ impl Hand {
                 self.desk.get_many(self.task, Call::GetMany, &keys).await.map(drop)
             }
             28..56 => self.write(Call::Update).await,
-            56..66 => self.write(Call::Upsert).await,
-            66..71 => self.write(Call::Create).await,
-            71..77 => self.write(Call::Delete).await,
-            77..90 => self.write_many(Call::UpdateMany).await,
-            90..96 => self.write_many(Call::UpsertMany).await,
+            56..64 => self.write(Call::Upsert).await,
+            64..70 => self.write(Call::Create).await,
+            70..74 => self.write(Call::Delete).await,
+            74..82 => self.write_many(Call::UpdateMany).await,
+            82..87 => self.write_many(Call::UpsertMany).await,
+            87..97 => self.transaction().await,
             _ => self.write_many(Call::DeleteMany).await,
         }
     }

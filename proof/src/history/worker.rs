@@ -87,6 +87,7 @@ fn say(word: &str) -> std::io::Result<()> {
 /// What the tasks of the process share.
 pub(super) struct Desk {
     number: u16,
+    pub(super) haus: StoreHaus,
     pub(super) store: GenericStore<Entry>,
     manager: CacheManager,
     log: Log,
@@ -112,7 +113,7 @@ impl Desk {
         let store = haus.store_with::<Entry>(|params| params.with_negative_ttl(60u64));
         let log = Log::create(&plan.log)?;
         let (serial, over) = (AtomicU32::new(1), AtomicBool::new(false));
-        Ok(Self { number: plan.number, store, manager, log, clock, serial, over })
+        Ok(Self { number: plan.number, haus, store, manager, log, clock, serial, over })
     }
 
     fn is_over(&self) -> bool {

@@ -19,7 +19,7 @@ use crate::l2::{Claim, L2, L2Error};
 use crate::loader::Loader;
 use crate::manager::{CacheManager, Running, SharedTier};
 use crate::registry::{LocalHandle, TableGroup, end_local};
-use crate::remote::Invalidated;
+use crate::remote::{Invalidated, Remote};
 use crate::stats::Counters;
 
 /// Rows of one table that a write or a transaction changes, from before its first statement to its end.
@@ -103,6 +103,10 @@ impl<K: KeyRef + 'static, L: L2> Change<K, L> {
         let keys = broken::skip_one(keys);
         let new = self.keys.len()..self.keys.len() + keys.len();
         self.keys.extend(keys);
+        #[cfg(storehaus_broken)]
+        if broken::is(broken::Bug::NoIntents) {
+            return Ok(());
+        }
         if self.scope.coherence == Coherence::Ttl || new.is_empty() {
             return Ok(());
         }
@@ -187,27 +191,35 @@ impl<K: KeyRef + 'static, L: L2> Change<K, L> {
     }
 
     /// Ends a change whose outcome is not known, and may not be decided yet, as when the connection was lost: as
-    /// [`settle`](Self::settle), and no tier keeps the rows until its intents have ended, for what is committed late.
+    /// [`settle`](Self::settle), and for the intent TTL no tier keeps the rows, for what is committed late. An intent that
+    /// vanished is placed anew, and what stands there after that time is removed once more.
     ///
     /// # Cancel safety
     /// As [`settle`](Self::settle).
     ///
     /// # Cost
-    /// As [`settle`](Self::settle); then the rows are read from the database for the rest of the intent TTL.
+    /// Up to three round trips; then the rows are read from the database for the intent TTL.
     pub async fn doubt(mut self) {
+        let placed = self.placed.take();
+        if let Some(placed) = &placed {
+            // What does not stand all the same is removed below, and at the end.
+            placed.stand().boxed().await.ok();
+        }
         let claims = self.claims(false);
         self.invalidate(claims).await;
         self.scope.group.invalidate_local(&self.keys);
         self.scope.group.note(&self.keys, InvalidatedBy::WriteUnconfirmed, self.manager.env().nanos());
-        let (keys, begun) = (std::mem::take(&mut self.keys), std::mem::take(&mut self.begun));
-        if !begun.is_empty() {
-            let still_written = StillWritten { scope: Arc::clone(&self.scope), keys, begun };
-            let decided_by = self.manager.config().intent_ttl;
-            tokio::spawn(async move {
-                tokio::time::sleep(decided_by).await;
-                drop(still_written);
-            });
-        }
+        let still_written = StillWritten {
+            scope: Arc::clone(&self.scope),
+            keys: std::mem::take(&mut self.keys),
+            begun: std::mem::take(&mut self.begun),
+            placed,
+        };
+        let (remote, decided_by) = (self.manager.remote().cloned(), self.manager.config().intent_ttl);
+        tokio::spawn(async move {
+            tokio::time::sleep(decided_by).await;
+            still_written.end(remote).await;
+        });
     }
 
     /// Ends a change that certainly was not committed. Removes what was announced, and nothing else. Does not wait for
@@ -282,14 +294,30 @@ impl<K: KeyRef + 'static, L: L2> Drop for Change<K, L> {
     }
 }
 
-/// Rows that may still be written by a change that is over: the tiers in process hold nothing under them while it lives.
-struct StillWritten<K: KeyRef + 'static> {
+/// Rows that may still be written by a change that is over: the tiers in process hold nothing under them while it lives,
+/// and its intents are renewed.
+struct StillWritten<K: KeyRef + 'static, L: L2> {
     scope: Arc<Scope>,
     keys: Vec<K>,
     begun: Vec<Begun>,
+    placed: Option<Placed<L>>,
 }
 
-impl<K: KeyRef + 'static> Drop for StillWritten<K> {
+impl<K: KeyRef + 'static, L: L2> StillWritten<K, L> {
+    /// Nothing is written any more: what was filled where an intent was lost goes, and the intents with it.
+    async fn end(mut self, remote: Option<Remote<L>>) {
+        let mut claims: HashMap<String, Option<Token>> =
+            self.scope.group.shared_keys(&self.keys).into_iter().map(|key| (key, None)).collect();
+        if let Some((token, keys)) = self.placed.take().map(Placed::close) {
+            claims.extend(keys.into_keys().map(|key| (key, Some(token))));
+        }
+        if let Some(remote) = remote.filter(|_| !claims.is_empty()) {
+            remote.invalidate(claims.into_iter().collect()).await;
+        }
+    }
+}
+
+impl<K: KeyRef + 'static, L: L2> Drop for StillWritten<K, L> {
     fn drop(&mut self) {
         self.scope.group.invalidate_local(&self.keys);
         self.begun.drain(..).for_each(|(begun, locals)| end_local(&locals, &self.keys[begun]));

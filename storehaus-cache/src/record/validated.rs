@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use super::handle::Handle;
 use super::{Found, Inner, Loaded, Outcome};
+#[cfg(storehaus_broken)]
+use crate::broken::{self, Bug};
 use crate::codec::Cacheable;
 use crate::codec::header::{self, Expected};
 use crate::l2::L2;
@@ -25,6 +27,10 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         if remote.is_up()
             && let Some((row, token)) = held.tier.get_as(&key, self.manager.env().nanos())
         {
+            #[cfg(storehaus_broken)]
+            if broken::is(Bug::ValidateNothing) {
+                return Ok(row);
+            }
             let text = self.space.key(&key);
             if let Ok(reply) = remote.head(&text, remote.deadline()).await {
                 let expected = Expected {

@@ -9,6 +9,8 @@ mod unit;
 use std::fmt;
 
 use sqlx::{SqlStr, Transaction};
+#[cfg(storehaus_broken)]
+use storehaus_cache::broken::{self, Bug};
 
 use crate::backend::{Backend, DefaultBackend, Dialect};
 use crate::error::{Context, Result, StorehausError};
@@ -229,6 +231,11 @@ impl<DB: Backend> Tx<DB> {
             end_by_rollback(sql, changes).await.ok();
             return Err(error);
         }
+        #[cfg(storehaus_broken)]
+        let changes = match broken::is(Bug::SettleBeforeCommit) {
+            true => changes.settle().await.map(|()| Changes::default()).unwrap_or_default(),
+            false => changes,
+        };
         match unit::commit(sql).await.map_err(|error| context.error(&error)) {
             Ok(()) => changes.settle().await,
             Err(error) if error.is_unchanged() => {
