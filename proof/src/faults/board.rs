@@ -66,9 +66,9 @@ mod tests {
     fn a_read_is_late_by_the_first_newer_version() {
         let board = Board::new(2, 1);
         board.acknowledge(1, 1, 0);
-        std::thread::yield_now();
         board.acknowledge(1, 2, 0);
-        let (first, second) = (board.keys[0].history.lock().unwrap()[0].1, board.keys[0].history.lock().unwrap()[1].1);
+        let at: Vec<_> = board.keys[0].history.lock().unwrap().iter().map(|(_, at)| *at).collect();
+        let (first, second) = (at[0], at[1]);
         let later = second + Duration::from_secs(1);
         assert_eq!((board.least(1), board.least(2)), (2, 0));
         assert_eq!(board.lateness(1, 0, later), later - first);
