@@ -112,9 +112,13 @@ impl<DB: Backend> World<DB> {
 
     /// The number a statement yields.
     pub(crate) async fn number(&self, text: &str) -> u64 {
-        let mut conn = self.haus.pool().acquire().await.unwrap();
+        self.number_on(&mut *self.haus.pool().acquire().await.unwrap(), text).await
+    }
+
+    /// The number a statement yields on this connection.
+    pub(crate) async fn number_on(&self, conn: &mut DB::Connection, text: &str) -> u64 {
         let sql = AssertSqlSafe(text.to_owned()).into_sql_str();
-        let row = DB::fetch_optional(&mut *conn, sql, DB::Arguments::default()).await.unwrap();
+        let row = DB::fetch_optional(conn, sql, DB::Arguments::default()).await.unwrap();
         DB::count(&row.unwrap()).unwrap()
     }
 

@@ -95,11 +95,13 @@ suite! {
 
         let mut lock = world.haus.pool().begin().await.unwrap();
         DB::run(&mut *lock, AssertSqlSafe("SELECT * FROM items FOR UPDATE").into_sql_str()).await.unwrap();
+        let holder = world.number_on(&mut *lock, "SELECT pg_backend_pid()::bigint").await;
         // Connections of its own: one that waits here is of no use to anybody else.
         let items = world.fresh_behind(patient(&server.url(), "app")).await.store::<Item>();
         let doomed = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         doomed.spawn(async move { items.update(&1i64, item(1, "new")).await });
-        let waits = || async { world.number("SELECT count(*) FROM pg_locks WHERE NOT granted").await > 0 };
+        let blocked = format!("SELECT count(*) FROM pg_stat_activity WHERE {holder} = ANY(pg_blocking_pids(pid))");
+        let waits = || async { world.number(&blocked).await == 1 };
         until("the statement waits", waits).await;
         doomed.shutdown_background();
         lock.rollback().await.unwrap();
