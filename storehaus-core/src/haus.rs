@@ -11,6 +11,7 @@ use storehaus_cache::{AuditOptions, CacheConfig, CacheManager, CacheParams, Ttl}
 
 use crate::backend::{Backend, DefaultBackend};
 use crate::error::{Context, Result, StorehausError};
+use crate::lend::Lender;
 use crate::model::Persist;
 use crate::outbox::Watch;
 use crate::schema::{self, Inspect};
@@ -22,7 +23,7 @@ pub struct StoreHaus<DB: Backend = DefaultBackend> {
 }
 
 struct Inner<DB: Backend> {
-    pool: Pool<DB>,
+    lender: Lender<DB>,
     cache: Option<CacheManager>,
     /// The stores handed out by [`StoreHaus::store`], so that all callers share their in-process tier. Guards the map
     /// alone.
@@ -116,7 +117,7 @@ impl<DB: Backend> StoreHaus<DB> {
 
     /// The pool.
     pub fn pool(&self) -> &Pool<DB> {
-        &self.inner.pool
+        self.inner.lender.pool()
     }
 
     /// Waits until writes and fills under way are done, then closes the pool; at most `limit` long.
@@ -128,7 +129,9 @@ impl<DB: Backend> StoreHaus<DB> {
             if let Some(cache) = &self.inner.cache {
                 cache.settle().await;
             }
-            self.inner.pool.close().await;
+            let close = self.pool().close();
+            self.inner.lender.give_back();
+            close.await;
         };
         tokio::time::timeout(limit, end).await.map_err(|_| {
             let context = Context::read("", "shutdown");
@@ -136,9 +139,14 @@ impl<DB: Backend> StoreHaus<DB> {
         })
     }
 
+    /// What lends the connections of the pool to the stores.
+    pub(crate) fn lender(&self) -> &Lender<DB> {
+        &self.inner.lender
+    }
+
     fn new_store<T: Persist<DB>>(&self, params: impl FnOnce(CacheParams) -> CacheParams) -> GenericStore<T, DB> {
         let cache = self.inner.cache.as_ref().map(|manager| params(CacheParams::new(manager)));
-        GenericStore::new(self.inner.pool.clone(), None, cache)
+        GenericStore::lent(self.inner.lender.clone(), cache)
     }
 }
 
@@ -227,7 +235,7 @@ impl<DB: Backend> Builder<DB> {
                 ));
             }
         };
-        Ok(StoreHaus { inner: Arc::new(Inner { pool, cache, stores: Mutex::default() }) })
+        Ok(StoreHaus { inner: Arc::new(Inner { lender: Lender::new(pool), cache, stores: Mutex::default() }) })
     }
 }
 

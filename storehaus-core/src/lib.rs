@@ -18,6 +18,7 @@ mod error;
 #[doc(hidden)]
 pub mod field;
 mod haus;
+mod lend;
 pub mod model;
 pub mod outbox;
 pub mod schema;

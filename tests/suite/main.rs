@@ -8,6 +8,7 @@
 //! | [`columns`] | every column type, through the database and through the cache |
 //! | [`reads`] | reads of whole tables, and of what is absent |
 //! | [`options`] | what the options of a store and a manager change |
+//! | [`lending`] | connections between operations and the pool |
 //! | [`manual`] | the manual cache API, statistics, health |
 //! | [`cost`] | how many statements and Redis commands each operation takes |
 //! | [`inspect`] | the cache of one store by hand, what it says of an entry, the auditor |
@@ -27,6 +28,7 @@ mod cost;
 mod crud;
 mod inspect;
 mod keys;
+mod lending;
 mod manual;
 mod models;
 mod options;

@@ -2,31 +2,30 @@
 
 use std::sync::Arc;
 
-use sqlx::Pool;
-use sqlx::pool::PoolConnection;
 use storehaus_cache::loader::{Aborted, Loader};
 
 use super::statement;
-use crate::backend::{Backend, Dialect};
+use crate::backend::Backend;
 use crate::error::{Context, Result, StorehausError};
+use crate::lend::Lender;
 use crate::model::Persist;
 use crate::sql::Statements;
 
 /// Loads rows on a connection of the pool, outside any transaction.
 pub(crate) struct TableLoader<T, DB: Backend> {
-    pub(super) pool: Pool<DB>,
+    pub(super) lender: Lender<DB>,
     pub(super) sql: Arc<Statements<T, DB>>,
 }
 
 impl<T: Persist<DB>, DB: Backend> TableLoader<T, DB> {
-    pub(super) fn new(pool: Pool<DB>) -> Self {
-        Self { pool, sql: Arc::new(Statements::new()) }
+    pub(super) fn new(lender: Lender<DB>) -> Self {
+        Self { lender, sql: Arc::new(Statements::new()) }
     }
 }
 
 impl<T, DB: Backend> Clone for TableLoader<T, DB> {
     fn clone(&self) -> Self {
-        Self { pool: self.pool.clone(), sql: Arc::clone(&self.sql) }
+        Self { lender: self.lender.clone(), sql: Arc::clone(&self.sql) }
     }
 }
 
@@ -39,10 +38,11 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
         let context = Context::read(T::TABLE.name, "get_by_id");
         let mut is_first_try = true;
         loop {
-            let mut conn = Borrowed::of(&self.pool).await.map_err(|error| context.error(&error))?;
-            let row =
-                statement::select_one(&mut *conn.conn, &self.sql, key).await.map_err(|error| context.error(&error));
-            conn.give_back();
+            let mut loan = self.lender.acquire().await.map_err(|error| context.error(&error))?;
+            let mut conn = loan.cancellable();
+            let row = statement::select_one(&mut *conn, &self.sql, key).await.map_err(|error| context.error(&error));
+            conn.over();
+            loan.done(&row);
             match row {
                 // Lost under the statement: another connection may be had, and a read may be repeated.
                 Err(StorehausError::Unavailable(_)) if is_first_try => is_first_try = false,
@@ -55,10 +55,11 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
         let context = Context::read(T::TABLE.name, "get_many");
         let mut is_first_try = true;
         loop {
-            let mut conn = Borrowed::of(&self.pool).await.map_err(|error| context.error(&error))?;
-            let rows =
-                statement::select_many(&mut *conn.conn, &self.sql, keys).await.map_err(|error| context.error(&error));
-            conn.give_back();
+            let mut loan = self.lender.acquire().await.map_err(|error| context.error(&error))?;
+            let mut conn = loan.cancellable();
+            let rows = statement::select_many(&mut *conn, &self.sql, keys).await.map_err(|error| context.error(&error));
+            conn.over();
+            loan.done(&rows);
             match rows {
                 Err(StorehausError::Unavailable(_)) if is_first_try => is_first_try = false,
                 rows => return Ok(rows?.into_iter().map(|row| (row.key(), row)).collect()),
@@ -79,32 +80,6 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
             Aborted::TimedOut(after) => StorehausError::Timeout(
                 context.failed(format!("the load took longer than the load timeout of {after:?}")),
             ),
-        }
-    }
-}
-
-/// A connection that is closed when a load is dropped on it: it may have stopped answering, and the pool would wait for it
-/// for ever. SQLite's are no further away than this process, and one may hold a whole database in memory; they go back.
-struct Borrowed<DB: Backend> {
-    conn: PoolConnection<DB>,
-    /// Whether it goes back to the pool.
-    is_over: bool,
-}
-
-impl<DB: Backend> Borrowed<DB> {
-    async fn of(pool: &Pool<DB>) -> Result<Self, sqlx::Error> {
-        Ok(Self { conn: pool.acquire().await?, is_over: DB::DIALECT == Dialect::Sqlite })
-    }
-
-    fn give_back(mut self) {
-        self.is_over = true;
-    }
-}
-
-impl<DB: Backend> Drop for Borrowed<DB> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.conn.close_on_drop();
         }
     }
 }

@@ -17,6 +17,7 @@ use storehaus_cache::{CacheManager, CacheParams};
 
 use crate::backend::{Backend, DefaultBackend};
 use crate::error::{Result, StorehausError};
+use crate::lend::Lender;
 use crate::model::{CacheMode, Persist};
 use crate::outbox::Target;
 pub use cache::StoreCache;
@@ -66,7 +67,12 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         if let Some(signals) = signals {
             match *signals {}
         }
-        let table = TableLoader::new(pool);
+        Self::lent(Lender::new(pool), cache)
+    }
+
+    /// A store that shares what lends the connections.
+    pub(crate) fn lent(lender: Lender<DB>, cache: Option<CacheParams>) -> Self {
+        let table = TableLoader::new(lender);
         let cache = cache.map(|params| {
             let name = T::TABLE
                 .schema
@@ -114,7 +120,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
 
     /// The pool.
     pub fn pool(&self) -> &Pool<DB> {
-        &self.inner.table.pool
+        self.inner.table.lender.pool()
     }
 
     /// Whether both are clones of one store.

@@ -109,8 +109,13 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     {
         self.records()?;
         let context = Context::read(T::TABLE.name, "exists");
-        let mut conn = self.inner.table.pool.acquire().await.map_err(|error| context.error(&error))?;
-        statement::exists(&mut *conn, &self.inner.table.sql, &id.to_key()).await.map_err(|error| context.error(&error))
+        let table = &self.inner.table;
+        let mut loan = table.lender.acquire().await.map_err(|error| context.error(&error))?;
+        let mut conn = loan.cancellable();
+        let exists = statement::exists(&mut *conn, &table.sql, &id.to_key()).await.map_err(|error| context.error(&error));
+        conn.over();
+        loan.done(&exists);
+        exists
     }
 
     /// How many rows there are. Asks the database, not the cache.
@@ -123,8 +128,13 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     pub async fn count(&self) -> Result<u64> {
         self.records()?;
         let context = Context::read(T::TABLE.name, "count");
-        let mut conn = self.inner.table.pool.acquire().await.map_err(|error| context.error(&error))?;
-        statement::count(&mut *conn, &self.inner.table.sql).await.map_err(|error| context.error(&error))
+        let table = &self.inner.table;
+        let mut loan = table.lender.acquire().await.map_err(|error| context.error(&error))?;
+        let mut conn = loan.cancellable();
+        let count = statement::count(&mut *conn, &table.sql).await.map_err(|error| context.error(&error));
+        conn.over();
+        loan.done(&count);
+        count
     }
 
     /// Every row, in key order, all in memory at once; for large tables use [`stream`](Self::stream).
@@ -154,7 +164,8 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     pub fn stream(&self) -> impl Stream<Item = Result<T>> + Send + Unpin + '_ {
         let context = Context::read(T::TABLE.name, "stream");
         let refused = self.records().err();
-        let rows = DB::fetch(&self.inner.table.pool, self.inner.table.sql.select_all.clone());
+        self.inner.table.lender.make_room();
+        let rows = DB::fetch(self.pool(), self.inner.table.sql.select_all.clone());
         let rows =
             rows.map(move |row| row.and_then(|row| statement::read_row(&row)).map_err(|error| context.error(&error)));
         let rows = rows.scan(false, |failed, row| {

@@ -353,8 +353,10 @@ async fn on_pool<T: Persist<DB>, DB: Backend, W: Write<T, DB>>(
     write: &W,
 ) -> Result<W::Done> {
     let context = write.context();
-    let mut conn = table.pool.acquire().await.map_err(|error| context.unchanged().error(&error))?;
-    run(write, &mut conn, &table.sql, context, write.is_several()).await
+    let mut conn = table.lender.acquire().await.map_err(|error| context.unchanged().error(&error))?;
+    let done = run(write, &mut conn, &table.sql, context, write.is_several()).await;
+    conn.done(&done);
+    done
 }
 
 /// Whether the database makes this key.

@@ -78,6 +78,7 @@ impl<DB: Backend> StoreHaus<DB> {
     pub async fn begin_with(&self, options: TxOptions) -> Result<Tx<DB>> {
         let context = Context::read("", "begin");
         let pool = self.pool().clone();
+        self.lender().make_room();
         // On a task of its own: sqlx does not roll back a BEGIN whose future is dropped before its answer came.
         let begun = tokio::spawn(async move { pool.begin_with(options.begin::<DB>()).await });
         let lost = || StorehausError::Unavailable(context.failed("the runtime was shut down"));
