@@ -57,12 +57,13 @@ pub struct Entry<V> {
     pub(crate) expires: u64,
     /// When its load began, on the monotonic clock.
     pub(crate) loaded: u64,
-    token: Option<Token>,
+    /// Apart, for most entries have none.
+    token: Option<Box<Token>>,
 }
 
 impl<V> Clone for Entry<V> {
     fn clone(&self) -> Self {
-        Self { row: self.row.clone(), ..*self }
+        Self { row: self.row.clone(), token: self.token.clone(), ..*self }
     }
 }
 
@@ -235,12 +236,12 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let entry = self.entry(key, now)?;
-        Some((entry.row, entry.token?))
+        Some((entry.row, *entry.token?))
     }
 
     /// Stores a row that is served only after the shared tier was asked whether it still is this value.
     pub(crate) fn put_as(&self, key: K, row: Option<Arc<V>>, token: Token, now: u64, expires: u64) {
-        self.engine.insert(key, Entry { row, expires, loaded: now, token: Some(token) });
+        self.engine.insert(key, Entry { row, expires, loaded: now, token: Some(Box::new(token)) });
     }
 
     /// As [`get`](Self::get), with what is known of the entry.

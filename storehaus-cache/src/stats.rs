@@ -20,6 +20,11 @@ impl Counter {
         self.0[stripe()].0.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// Adds one; whether it is the last of as many on this stripe.
+    pub(crate) fn completes(&self, many: u64) -> bool {
+        self.0[stripe()].0.fetch_add(1, Ordering::Relaxed) % many == many - 1
+    }
+
     pub(crate) fn get(&self) -> u64 {
         self.0.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum()
     }

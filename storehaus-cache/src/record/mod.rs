@@ -52,6 +52,9 @@ pub type Outcome<Ld> = Result<Option<Arc<<Ld as Loader>::Value>>, <Ld as Loader>
 
 type Local<Ld> = LocalTier<<Ld as Loader>::Key, <Ld as Loader>::Value, Outcome<Ld>>;
 
+/// Of so many hits in process one counts against the budget of its task, of which tokio grants 128 at a time.
+const HITS_PER_TURN: u64 = 16;
+
 /// Which tiers a store may use, whatever its parameters say: `#[model(cache = "…")]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tiers {
@@ -262,10 +265,11 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
         let inner = &self.inner;
         if let Some((local, now)) = inner.local_now() {
             if let Some(row) = local.tier.get::<Q>(id, now) {
-                inner.counters.l1_hits.add(1);
                 inner.audit_local::<Q>(&local.tier, id);
                 // A purely local hit never waits: without this a loop over hits starves its neighbours.
-                tokio::task::consume_budget().await;
+                if inner.counters.l1_hits.completes(HITS_PER_TURN) {
+                    tokio::task::consume_budget().await;
+                }
                 return Ok(row);
             }
             return inner.get_behind_local(&local.tier, id.to_key()).boxed().await;
@@ -315,14 +319,16 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
 }
 
 impl<Ld: Loader, L: L2> Inner<Ld, L> {
-    /// The in-process tier, if it may be served from now, and the time: while this process hears of the writes of others. While it does
-    /// not it reads from Redis; where that is away too, the age of the rows is what bounds them.
+    /// The in-process tier, if it may be served from now, and the time: while this process hears of the writes of others.
+    /// While it does not it reads from Redis; where that is away too, the age of the rows is what bounds them.
     fn local_now(&self) -> Option<(&Handle<Ld>, u64)> {
         let local = self.local.as_ref()?;
+        let Some(bus) = &self.bus else {
+            // Nobody else writes: a tick more of the TTL makes no row older than the database.
+            return Some((local, self.manager.env().recent_nanos()));
+        };
         let now = self.manager.env().nanos();
-        if let Some(bus) = &self.bus
-            && !bus.is_current(now)
-        {
+        if !bus.is_current(now) {
             bus.listen(self.manager.registry());
             if self.remote.as_ref().is_some_and(Remote::is_up) {
                 return None;
@@ -335,6 +341,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         match local.join(&key, self.manager.env().nanos(), self.l1_bound) {
             Join::Hit(row) => {
                 self.counters.l1_hits.add(1);
+                self.audit_local::<Ld::Key>(local, &key);
                 Ok(row)
             }
             Join::Follow(follower) => match follower.outcome().await {
