@@ -250,6 +250,11 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
         self.inner.remote.is_some() || self.inner.local.is_some()
     }
 
+    /// Whether rows are kept in a tier that other processes share.
+    pub fn is_shared(&self) -> bool {
+        self.inner.remote.is_some()
+    }
+
     /// One row, from the nearest tier that has it.
     ///
     /// # Errors

@@ -25,7 +25,8 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// As [`create`](Self::create), for all rows together.
     ///
     /// # Cost
-    /// One statement (two where only some of the keys are unset) and, with Redis, two awaited round trips.
+    /// One statement (two where only some of the keys are unset) and, with Redis, two awaited round trips; from 100 rows on,
+    /// the first of these beside the statement, which is one of three then: BEGIN and COMMIT are the others.
     pub async fn create_many(&self, rows: Vec<T>) -> Result<Vec<T>> {
         self.write(InsertMany::create(rows)?).await
     }
@@ -56,7 +57,8 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// As [`update`](Self::update), for all rows together: no reader of the database sees some of them changed.
     ///
     /// # Cost
-    /// Three statements, BEGIN and COMMIT among them, and, with Redis, two awaited round trips.
+    /// Three statements, BEGIN and COMMIT among them, and, with Redis, two awaited round trips: one beside the statements,
+    /// one after them.
     pub async fn update_many(&self, rows: Vec<(T::Key, T)>) -> Result<Vec<T>> {
         self.write(UpdateMany::new(rows)?).await
     }
@@ -70,7 +72,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// As [`delete`](Self::delete), for all rows together.
     ///
     /// # Cost
-    /// One statement and, with Redis, two awaited round trips.
+    /// As [`create_many`](Self::create_many).
     pub async fn delete_many(&self, ids: &[T::Key]) -> Result<u64> {
         self.write(DeleteMany::new(ids)).await
     }

@@ -3,6 +3,8 @@
 use std::borrow::Borrow;
 use std::collections::HashMap;
 
+use std::future::ready;
+
 use futures_util::future::{BoxFuture, join};
 use storehaus_cache::KeyRef;
 
@@ -299,7 +301,7 @@ impl<T: Persist<DB>, DB: Backend> TxStore<'_, T, DB> {
             };
             // The announcement is polled first: what is sent to the database is known to the change.
             let (announced, done) =
-                join(announce, run(&write, conn, &self.store.inner.table.sql, context, write.is_batch())).await;
+                join(announce, run(&write, conn, &self.store.inner.table.sql, context, write.is_batch(), ready(Ok(())))).await;
             if let (Some(change), Ok(done)) = (change, &done) {
                 change.add(write.assigned(done));
             }

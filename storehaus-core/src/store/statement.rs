@@ -210,6 +210,9 @@ pub(super) fn not_returned<T: Model>() -> sqlx::Error {
 
 /// Puts what the database returned into the order of what was sent, by key.
 fn in_order_of<T: Model>(sent: &[T], returned: Vec<T>) -> Vec<Option<T>> {
+    if sent.len() == returned.len() && sent.iter().zip(&returned).all(|(sent, row)| sent.key() == row.key()) {
+        return returned.into_iter().map(Some).collect();
+    }
     let mut returned: HashMap<_, _> = returned.into_iter().map(|row| (row.key(), row)).collect();
     sent.iter().map(|row| returned.remove(&row.key())).collect()
 }

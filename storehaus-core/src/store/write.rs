@@ -1,11 +1,16 @@
 //! Writes: what they have in common, and those of one row.
 
 use std::borrow::Borrow;
+use std::future::{poll_fn, ready};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::task::Poll;
 
 use chrono::Utc;
 use futures_util::FutureExt as _;
+use futures_util::future::join;
 use storehaus_cache::KeyRef;
+use storehaus_cache::record::RecordCache;
 #[cfg(storehaus_broken)]
 use storehaus_cache::broken::{self, Bug};
 
@@ -62,22 +67,32 @@ pub(super) trait Write<T: Persist<DB>, DB: Backend>: Send + Sync + 'static {
         _sql: &Statements<T, DB>,
         error: StorehausError,
     ) -> impl Future<Output = StorehausError> + Send {
-        std::future::ready(error)
+        ready(error)
     }
 }
 
-/// Runs a write as one: entirely or not at all, in a transaction of its own or a savepoint where `as_unit`.
+/// Runs a write as one: entirely or not at all, in a transaction of its own or a savepoint where `as_unit`. There it is kept
+/// when `announced` says so, which is awaited beside its statements; else that comes before them.
 pub(super) async fn run<T: Persist<DB>, DB: Backend, W: Write<T, DB>>(
     write: &W,
     conn: &mut DB::Connection,
     sql: &Statements<T, DB>,
     context: Context,
     as_unit: bool,
+    announced: impl Future<Output = Result<()>> + Send,
 ) -> Result<W::Done> {
     let done = if as_unit {
         let before = context.unchanged();
+        let mut announced = pin!(announced);
+        // Where it is refused at once, as in an outage, the database is not asked for what would be undone.
+        let at_once = poll_fn(|cx| Poll::Ready(announced.as_mut().poll(cx))).await;
+        if let Poll::Ready(Err(error)) = at_once {
+            return Err(error);
+        }
+        let announced = async { if at_once.is_ready() { Ok(()) } else { announced.await } };
         let mut unit = Unit::<DB>::begin(&mut *conn).await.map_err(|error| before.error(&error))?;
-        match write.run(unit.conn(), sql, before).await {
+        let (announced, done) = join(announced, write.run(unit.conn(), sql, before)).await;
+        match announced.and(done) {
             Ok(done) => {
                 unit.keep().await.map_err(|error| context.error(&error))?;
                 Ok(done)
@@ -88,6 +103,7 @@ pub(super) async fn run<T: Persist<DB>, DB: Backend, W: Write<T, DB>>(
             }
         }
     } else {
+        announced.await?;
         write.run(&mut *conn, sql, context).await
     };
     match done {
@@ -292,21 +308,25 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         let cache = self.records()?.cloned();
         let table = self.inner.table.clone();
         let task = async move {
-            // Announced before the first statement: a runtime that is shut down drops this task wherever it stands.
-            let change = match &cache {
-                Some(cache) => {
-                    Some(cache.announce(write.keys()).boxed().await.map_err(|error| context.refused(&error))?)
+            let (mut change, keys) = (None, write.keys());
+            // Announcing many rows takes about as long as BEGIN and COMMIT, and beside the statement no time at all.
+            let is_long = keys.len() >= MANY && cache.as_ref().is_some_and(RecordCache::is_shared);
+            let as_unit = write.is_several() || is_long;
+            // Before anything can be committed: a runtime that is shut down drops this task wherever it stands.
+            let announced = async {
+                let Some(cache) = &cache else { return Ok(()) };
+                change = Some(cache.announce(keys).boxed().await.map_err(|error| context.refused(&error))?);
+                #[cfg(storehaus_broken)]
+                if broken::is(Bug::InvalidateFirst) {
+                    change = change.take().expect("just set").settle().await.ok().and(None);
                 }
-                None => None,
-            };
-            #[cfg(storehaus_broken)]
-            let change = match change {
-                Some(change) if broken::is(Bug::InvalidateFirst) => change.settle().await.ok().and(None),
-                change => change,
+                Ok(())
             };
             let lost = || Err(StorehausError::OutcomeUnknown(context.failed("the write ended without a result")));
-            let done =
-                AssertUnwindSafe(on_pool(&table, &write).boxed()).catch_unwind().await.unwrap_or_else(|_| lost());
+            let done = AssertUnwindSafe(on_pool(&table, &write, as_unit, announced).boxed())
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| lost());
             let Some(mut change) = change else { return done };
             match done {
                 #[cfg(storehaus_broken)]
@@ -351,13 +371,27 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
 async fn on_pool<T: Persist<DB>, DB: Backend, W: Write<T, DB>>(
     table: &TableLoader<T, DB>,
     write: &W,
+    as_unit: bool,
+    announced: impl Future<Output = Result<()>> + Send,
 ) -> Result<W::Done> {
     let context = write.context();
-    let mut conn = table.lender.acquire().await.map_err(|error| context.unchanged().error(&error))?;
-    let done = run(write, &mut conn, &table.sql, context, write.is_several()).await;
+    let acquire = || async { table.lender.acquire().await.map_err(|error| context.unchanged().error(&error)) };
+    if !as_unit {
+        // No connection is kept from others meanwhile.
+        announced.await?;
+        let mut conn = acquire().await?;
+        let done = run(write, &mut conn, &table.sql, context, false, ready(Ok(()))).await;
+        conn.done(&done);
+        return done;
+    }
+    let mut conn = acquire().await?;
+    let done = run(write, &mut conn, &table.sql, context, true, announced).await;
     conn.done(&done);
     done
 }
+
+/// From so many rows on, a batch is announced while its statement runs.
+const MANY: usize = 100;
 
 /// Whether the database makes this key.
 pub(super) fn is_assigned<K: ModelKey>(key: &K) -> bool {
