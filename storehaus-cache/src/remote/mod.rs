@@ -137,7 +137,15 @@ impl<L: L2> Remote<L> {
     /// # Errors
     /// Why the tier has no answer.
     pub async fn get(&self, key: &str, deadline: Instant) -> Result<Reply, Bypass> {
-        self.inner.run_by(deadline, None, self.inner.l2.get_by(key, deadline)).await
+        self.inner.run_by(Instant::now(), deadline, None, self.inner.l2.get_by(key, deadline)).await
+    }
+
+    /// What stands under `key`, for a read that starts now and ends by the deadline: as [`deadline`](Self::deadline) and
+    /// [`get`](Self::get).
+    pub(crate) async fn get_first(&self, key: &str) -> (Result<Reply, Bypass>, Instant) {
+        let now = Instant::now();
+        let deadline = now + self.inner.settings.read_budget;
+        (self.inner.run_by(now, deadline, None, self.inner.l2.get_by(key, deadline)).await, deadline)
     }
 
     /// What stands under `key`, of a value the header alone. See [`L2::head`].
@@ -145,7 +153,7 @@ impl<L: L2> Remote<L> {
     /// # Errors
     /// Why the tier has no answer.
     pub async fn head(&self, key: &str, deadline: Instant) -> Result<Reply, Bypass> {
-        self.inner.run_by(deadline, None, self.inner.l2.head_by(key, deadline)).await
+        self.inner.run_by(Instant::now(), deadline, None, self.inner.l2.head_by(key, deadline)).await
     }
 
     /// What stands under each of `keys`. See [`L2::get_many`].
@@ -379,12 +387,13 @@ impl<L: L2> Inner<L> {
         written: Option<&str>,
         command: impl Future<Output = Result<T, L2Error>> + Send,
     ) -> Result<T, Bypass> {
-        self.run_by(deadline, written, answer_by(deadline, command)).await
+        self.run_by(Instant::now(), deadline, written, answer_by(deadline, command)).await
     }
 
     /// [`run`](Self::run) of a command that ends by the deadline itself, with or without an answer.
     async fn run_by<T>(
         self: &Arc<Self>,
+        started: Instant,
         deadline: Instant,
         written: Option<&str>,
         command: impl Future<Output = Option<Result<T, L2Error>>> + Send,
@@ -393,7 +402,6 @@ impl<L: L2> Inner<L> {
             self.revive();
             return Err(Bypass::Down);
         };
-        let started = Instant::now();
         if started >= deadline {
             return Err(Bypass::Failed);
         }
