@@ -6,8 +6,9 @@
 //! inside a part. An id whose encoded form is longer than [`MAX_ID_BYTES`] is replaced by its SHA-256.
 
 use std::borrow::{Borrow, Cow};
-use std::fmt::{Debug, Write as _};
+use std::fmt::{self, Debug, Write as _};
 use std::hash::Hash;
+use std::ops::Deref;
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -50,7 +51,7 @@ pub trait KeyRef: Hash + Eq + Send + Sync {
 /// Collects the parts of one id.
 #[derive(Debug)]
 pub struct KeyWriter {
-    text: String,
+    text: KeyText,
     start: usize,
     parts: usize,
 }
@@ -59,18 +60,28 @@ impl KeyWriter {
     /// Appends one part, escaped.
     pub fn part(&mut self, text: &str) {
         self.separate();
-        escape_into(&mut self.text, text);
+        let mut plain = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            if !is_plain(byte) {
+                // Empty within a longer character, else made of whole ones.
+                self.text.push_str(text.get(plain..at).unwrap_or_default());
+                self.text.push_str(escaped(byte, &mut [0; 3]));
+                plain = at + 1;
+            }
+        }
+        self.text.push_str(text.get(plain..).unwrap_or_default());
     }
 
     /// Appends one part whose text is known to need no escape: digits, `-`, hexadecimal.
-    pub fn plain(&mut self, part: impl std::fmt::Display) {
+    pub fn plain(&mut self, part: impl fmt::Display) {
         self.separate();
-        write!(self.text, "{part}").unwrap_or_else(|_| unreachable!("writing to a String cannot fail"));
+        // Only a part that fails by itself does.
+        write!(self.text, "{part}").unwrap_or_else(|_| unreachable!("keys are written without failing"));
     }
 
     fn separate(&mut self) {
         if self.parts > 0 {
-            self.text.push(',');
+            self.text.push_str(",");
         }
         self.parts += 1;
     }
@@ -141,7 +152,12 @@ impl KeySpace {
 
     /// The full key of a record.
     pub fn key<Q: KeyRef + ?Sized>(&self, id: &Q) -> String {
-        let mut text = String::with_capacity(self.prefix.len() + 40);
+        self.text(id).to_owned()
+    }
+
+    /// As [`key`](Self::key), without an allocation where the key is not unusually long.
+    pub(crate) fn text<Q: KeyRef + ?Sized>(&self, id: &Q) -> KeyText {
+        let mut text = KeyText::default();
         text.push_str(&self.prefix);
         let start = text.len();
         let mut writer = KeyWriter { text, start, parts: 0 };
@@ -152,9 +168,76 @@ impl KeySpace {
 
 /// The encoded text of a key, without any prefix.
 pub fn encode_id<Q: KeyRef + ?Sized>(id: &Q) -> String {
-    let mut writer = KeyWriter { text: String::with_capacity(40), start: 0, parts: 0 };
+    let mut writer = KeyWriter { text: KeyText::default(), start: 0, parts: 0 };
     id.write(&mut writer);
-    finish(writer)
+    finish(writer).to_owned()
+}
+
+/// The text of a key: in place while it is short.
+pub(crate) struct KeyText {
+    short: [u8; SHORT_BYTES],
+    length: usize,
+    /// Holds the text instead once it is longer.
+    long: String,
+}
+
+impl KeyText {
+    fn push_str(&mut self, text: &str) {
+        let end = self.length + text.len();
+        match self.short.get_mut(self.length..end).filter(|_| self.long.is_empty()) {
+            Some(room) => room.copy_from_slice(text.as_bytes()),
+            None => {
+                if self.long.is_empty() {
+                    self.long = self[..].to_owned();
+                }
+                self.long.push_str(text);
+            }
+        }
+        self.length = end;
+    }
+
+    /// Cuts a text off that is longer than `length` and begins a character there.
+    fn truncate(&mut self, length: usize) {
+        if !self.long.is_empty() {
+            self.long.truncate(length);
+            let kept = std::mem::take(&mut self.long);
+            self.length = 0;
+            self.push_str(&kept);
+        }
+        self.length = length;
+    }
+}
+
+impl Default for KeyText {
+    fn default() -> Self {
+        Self { short: [0; SHORT_BYTES], length: 0, long: String::new() }
+    }
+}
+
+impl Deref for KeyText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        if self.long.is_empty() {
+            // Texts were appended, each as a whole.
+            std::str::from_utf8(&self.short[..self.length]).unwrap_or_default()
+        } else {
+            &self.long
+        }
+    }
+}
+
+impl fmt::Write for KeyText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push_str(text);
+        Ok(())
+    }
+}
+
+impl Debug for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Debug::fmt(&**self, f)
+    }
 }
 
 /// Reads a key from its encoded text; `None` when it is no key of this type (or was hashed for its length).
@@ -189,14 +272,14 @@ pub fn check_prefix(what: &str, prefix: &str) -> Result<(), String> {
     }
 }
 
-fn finish(writer: KeyWriter) -> String {
+fn finish(writer: KeyWriter) -> KeyText {
     let KeyWriter { mut text, start, .. } = writer;
     if text.len() - start > MAX_ID_BYTES {
         let digest = Sha256::digest(&text.as_bytes()[start..]);
         text.truncate(start);
         text.push_str("~h:");
         for byte in digest {
-            push_hex(&mut text, byte);
+            text.push_str(&escaped(byte, &mut [0; 3])[1..]);
         }
     }
     text
@@ -208,27 +291,21 @@ fn is_plain(byte: u8) -> bool {
 
 /// The text as it stands inside a key.
 pub(crate) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    escape_into(&mut out, text);
-    out
+    let mut writer = KeyWriter { text: KeyText::default(), start: 0, parts: 0 };
+    writer.part(text);
+    writer.text.to_owned()
 }
 
-fn escape_into(out: &mut String, text: &str) {
-    for &byte in text.as_bytes() {
-        if is_plain(byte) {
-            out.push(byte as char);
-        } else {
-            out.push('%');
-            push_hex(out, byte);
-        }
-    }
+/// `%` and the byte in hexadecimal.
+fn escaped(byte: u8, buffer: &mut [u8; 3]) -> &str {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    *buffer = [b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+    // ASCII alone.
+    std::str::from_utf8(buffer).unwrap_or_default()
 }
 
-fn push_hex(out: &mut String, byte: u8) {
-    const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    out.push(HEX[usize::from(byte >> 4)]);
-    out.push(HEX[usize::from(byte & 15)]);
-}
+/// How long a key may be without an allocation.
+const SHORT_BYTES: usize = 120;
 
 /// The text whose escaped form this is; `None` when it is the escaped form of none, such as a digest.
 fn unescape(text: &str) -> Option<Cow<'_, str>> {
@@ -273,7 +350,25 @@ macro_rules! plain_key {
     )*};
 }
 
-plain_key!(i16, i32, i64, Uuid);
+plain_key!(i16, i32, i64);
+
+impl KeyRef for Uuid {
+    type Owned = Self;
+
+    fn to_key(&self) -> Self {
+        *self
+    }
+
+    fn write(&self, out: &mut KeyWriter) {
+        out.part(self.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    }
+}
+
+impl Key for Uuid {
+    fn parse(parts: &mut KeyParts<'_>) -> Option<Self> {
+        parts.next_part()?.parse().ok()
+    }
+}
 
 impl KeyRef for str {
     type Owned = String;
@@ -388,6 +483,16 @@ mod tests {
         assert_eq!(from_parts::<i16>(&parts(&["70000"])), None);
         assert_eq!(from_parts::<i64>(&parts(&["1", "2"])), None);
         assert_eq!(from_parts::<i64>(&[]), None);
+    }
+
+    #[test]
+    fn a_key_of_any_length_is_one_text() {
+        for length in SHORT_BYTES - 8..SHORT_BYTES + 8 {
+            let id = "x".repeat(length);
+            assert_eq!(KeySpace::new("a", "s").unwrap().key(id.as_str()), format!("a:s:{id}"));
+            let composite = (id.clone(), "y:".to_owned(), 7i64);
+            assert_eq!(KeySpace::new("a", "s").unwrap().key(&composite), format!("a:s:{id},y%3a,7"));
+        }
     }
 
     proptest! {

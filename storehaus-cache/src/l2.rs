@@ -1,15 +1,16 @@
 //! The seam to the shared tier: the few single-key commands the protocol needs.
 //!
 //! [`L2`] is implemented by the Redis tier. An implementation makes one attempt and reports what happened; deadlines,
-//! retries, the breaker and the journal of invalidations that could not be delivered belong to `Remote`.
+//! apart from those of reads of one key, retries, the breaker and the journal of invalidations that could not be delivered belong to `Remote`.
 
 use std::future::{Future, ready};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use futures_util::Stream;
 use futures_util::future::try_join_all;
+use futures_util::{FutureExt as _, Stream};
 use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
 
 use crate::codec::header::{HEADER_BYTES, Token};
 
@@ -28,6 +29,11 @@ pub trait L2: Send + Sync + 'static {
     /// What stands under `key`. One command: `GET`.
     fn get(&self, key: &str) -> impl Future<Output = Result<Reply, L2Error>> + Send;
 
+    /// [`get`](Self::get) within a deadline; `None` when there is no answer by then.
+    fn get_by(&self, key: &str, deadline: Instant) -> impl Future<Output = Option<Result<Reply, L2Error>>> + Send {
+        answer_by(deadline, self.get(key))
+    }
+
     /// What stands under `key`, of a value the header alone. One command: `GETRANGE`.
     fn head(&self, key: &str) -> impl Future<Output = Result<Reply, L2Error>> + Send {
         async move {
@@ -35,6 +41,11 @@ pub trait L2: Send + Sync + 'static {
             reply.bytes.iter_mut().for_each(|bytes| bytes.truncate(HEADER_BYTES));
             Ok(reply)
         }
+    }
+
+    /// [`head`](Self::head) within a deadline; `None` when there is no answer by then.
+    fn head_by(&self, key: &str, deadline: Instant) -> impl Future<Output = Option<Result<Reply, L2Error>>> + Send {
+        answer_by(deadline, self.head(key))
     }
 
     /// What stands under each of `keys`, in order. One command: `MGET`. A key of another type reads as empty.
@@ -127,6 +138,23 @@ pub trait L2: Send + Sync + 'static {
     fn reset(&self);
 }
 
+/// What a command ends with by its deadline. To a thread that was kept busy past it, deadline and answer are due at the
+/// same time: what arrived meanwhile is let in before the command is given up.
+pub(crate) async fn answer_by<T>(deadline: Instant, command: impl Future<Output = T>) -> Option<T> {
+    let mut command = pin!(command);
+    if let Ok(answer) = timeout_at(deadline, command.as_mut()).await {
+        return Some(answer);
+    }
+    for _ in 0..TURNS {
+        // Lets the runtime look at its sockets, then the connection read from its own.
+        tokio::task::yield_now().await;
+        if let Some(answer) = command.as_mut().now_or_never() {
+            return Some(answer);
+        }
+    }
+    None
+}
+
 fn no_bus() -> L2Error {
     L2Error::Refused { code: "ERR".to_owned(), detail: "this tier carries no messages".to_owned() }
 }
@@ -205,6 +233,9 @@ pub enum L2Error {
     #[error("the key holds a value of another type")]
     WrongType,
 }
+
+/// How many turns of the runtime an answer takes from its socket to the one who waits for it, and one more.
+const TURNS: usize = 3;
 
 /// The shared tier of a build without the feature `redis`: none. No value of it exists.
 #[cfg(not(feature = "redis"))]

@@ -54,11 +54,14 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
 
     /// Hands a hit in Redis to the auditor, if it is one of those it picks.
     #[inline]
-    pub(super) fn audit_shared(self: &Arc<Self>, key: &Ld::Key, reply: &Reply) {
+    pub(super) fn audit_shared<Q>(self: &Arc<Self>, key: &Q, reply: &Reply)
+    where
+        Q: KeyRef<Owned = Ld::Key> + ?Sized,
+    {
         if self.manager.auditor().picks()
             && let Some(stamp) = reply.bytes.as_deref().and_then(header::stamp_of)
         {
-            self.audit(key.clone(), Entry::Shared(stamp.token), Duration::ZERO);
+            self.audit(key.to_key(), Entry::Shared(stamp.token), Duration::ZERO);
         }
     }
 

@@ -46,6 +46,7 @@ use crate::stats::Counters;
 pub use change::Change;
 use change::Scope;
 use handle::Handle;
+use shared::{Look, Seen};
 
 /// What a read ends with.
 pub type Outcome<Ld> = Result<Option<Arc<<Ld as Loader>::Value>>, <Ld as Loader>::Error>;
@@ -280,13 +281,16 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
             return inner.get_behind_local(&local.tier, id.to_key()).boxed().await;
         }
         if let Some(remote) = &inner.remote {
-            let key = id.to_key();
             if let Some(validated) = &inner.validated {
-                return inner.read_validated(remote, validated, key).boxed().await;
+                return inner.read_validated(remote, validated, id.to_key()).boxed().await;
             }
-            return match inner.read_shared(remote, &key).boxed().await? {
-                Found::Loaded(loaded) => Ok(loaded.row),
-                Found::Writing => inner.load_beside(&key).boxed().await,
+            return match inner.look(remote, inner.space.text(id)).await {
+                Look { found: Ok((Seen::Row(loaded), reply)), .. } => {
+                    inner.counters.l2_hits.add(1);
+                    inner.audit_shared(id, &reply);
+                    Ok(loaded.row)
+                }
+                look => inner.get_behind_look(remote, id.to_key(), look).boxed().await,
             };
         }
         inner.load(&id.to_key()).await.map(|loaded| loaded.row)
@@ -340,6 +344,13 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             }
         }
         Some((local, now))
+    }
+
+    async fn get_behind_look(self: &Arc<Self>, remote: &Remote<L>, key: Ld::Key, look: Look<Ld::Value>) -> Outcome<Ld> {
+        match self.read_on(remote, &key, look).await? {
+            Found::Loaded(loaded) => Ok(loaded.row),
+            Found::Writing => self.load_beside(&key).await,
+        }
     }
 
     async fn get_behind_local(self: &Arc<Self>, local: &Arc<Local<Ld>>, key: Ld::Key) -> Outcome<Ld> {

@@ -17,6 +17,7 @@ use super::{Found, Inner, LeaseId, Led, Loaded};
 use crate::codec::header::{self, Content, Expected, HEADER_BYTES, Mismatch, Stamp, Token};
 use crate::codec::{Cacheable, Encoder, from_bytes};
 use crate::flight::Registered;
+use crate::key::KeyText;
 use crate::l2::{Fill, Incarnation, L2, LeaseReply, Reply};
 use crate::loader::Loader;
 use crate::remote::{Bypass, Remote};
@@ -62,19 +63,41 @@ enum Attempt<V> {
     Unknown,
 }
 
+/// What a first look at a key ended with.
+pub(super) struct Look<V> {
+    pub(super) text: KeyText,
+    /// By when the read has to be over with Redis.
+    pub(super) deadline: Instant,
+    pub(super) found: Result<(Seen<V>, Reply), Bypass>,
+}
+
 impl<Ld: Loader, L: L2> Inner<Ld, L> {
     pub(super) async fn read_shared(
         self: &Arc<Self>,
         remote: &Remote<L>,
         key: &Ld::Key,
     ) -> Result<Found<Ld::Value>, Ld::Error> {
-        if !remote.is_up() {
-            return self.load_past_redis(key).await;
-        }
-        let text = self.space.key(key);
-        let deadline = remote.deadline();
-        let mut reply = match remote.get(&text, deadline).await {
-            Ok(reply) => reply,
+        let look = self.look(remote, self.space.text(key)).await;
+        self.read_on(remote, key, look).await
+    }
+
+    /// Asks Redis what stands under a key.
+    pub(super) async fn look(&self, remote: &Remote<L>, text: KeyText) -> Look<Ld::Value> {
+        let (reply, deadline) = remote.get_first(&text).await;
+        let found = reply.map(|reply| (self.see(&text, &reply), reply));
+        Look { text, deadline, found }
+    }
+
+    /// Goes on after a first look.
+    pub(super) async fn read_on(
+        self: &Arc<Self>,
+        remote: &Remote<L>,
+        key: &Ld::Key,
+        look: Look<Ld::Value>,
+    ) -> Result<Found<Ld::Value>, Ld::Error> {
+        let Look { text, deadline, found } = look;
+        let (first, mut reply) = match found {
+            Ok(found) => found,
             Err(Bypass::WrongType) => {
                 return match self.lead(remote, key, &text, Some(FOREIGN), deadline).await? {
                     Attempt::Loaded(loaded) => Ok(Found::Loaded(loaded)),
@@ -83,9 +106,9 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             }
             Err(_) => return self.load_past_redis(key).await,
         };
-        let mut orphan = None;
+        let (mut first, mut orphan) = (Some(first), None);
         for _ in 0..LOOKS {
-            let seen = match self.see(&text, &reply) {
+            let seen = match first.take().unwrap_or_else(|| self.see(&text, &reply)) {
                 Seen::Row(loaded) => {
                     self.counters.l2_hits.add(1);
                     self.audit_shared(key, &reply);
@@ -120,7 +143,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                     continue;
                 }
                 Seen::Leased(token) => {
-                    return self.follow_other(remote, key, text, (token, reply.incarnation), deadline).await;
+                    return self.follow_other(remote, key, text.to_owned(), (token, reply.incarnation), deadline).await;
                 }
             };
             match self.lead(remote, key, &text, seen.as_deref(), deadline).await? {

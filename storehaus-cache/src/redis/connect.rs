@@ -1,14 +1,16 @@
 //! Opening a connection: greeting, incarnation, scripts, and whether the server lets us do what the cache must do.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bb8_redis::bb8;
+use futures_util::future::select_ok;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, Value, cmd};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::Instant;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
@@ -16,9 +18,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::codec::header::Token;
 use crate::l2::{Incarnation, L2Error};
 
-use super::error::{classify, of_server, unexpected};
-use super::link::Link;
+use super::error::{classify, unexpected};
+use super::link::{Link, Transport, judge};
+use super::resp::{Commands, Value, command};
 use super::script;
+use super::wire::Wire;
 
 /// Opens connections for the pool.
 pub(super) struct Manager {
@@ -42,36 +46,60 @@ impl Manager {
     }
 
     async fn open(&self) -> Result<Link, L2Error> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(PIPELINE_BUFFER);
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = connection.map_err(|error| at_server(&self.client, classify(&error)))?;
-        let mut greeting = Pipeline::new();
-        greeting.add_command(ask_incarnation());
+        let mut greeting = Commands::default();
+        let transport = self.transport(&mut greeting).await.map_err(|error| at_server(&self.client, error))?;
+        let named = greeting.count;
+        greeting.with(ask_incarnation);
         script::load_all(&mut greeting);
-        let tried = greeting.len();
+        let tried = greeting.count;
         if let Some(prefix) = &self.prefix {
             try_commands(&mut greeting, prefix);
         }
-        let sent = connection.send_packed_commands(&greeting, 0, greeting.len()).await;
-        let mut answers = sent.map_err(|error| at_server(&self.client, classify(&error)))?;
-        if answers.len() != greeting.len() {
+        let sent = transport.pipeline(&greeting).await;
+        let answers = sent.map_err(|(fault, _)| at_server(&self.client, fault.error))?;
+        if answers.len() != greeting.count {
             return Err(unexpected());
         }
-        answers.drain(tried..).zip(TRIED).try_for_each(|(answer, command)| is_allowed(command, answer))?;
-        let info = answers.into_iter().next().ok_or_else(unexpected)?;
-        Ok(Link::new(connection, self.incarnation(info)?))
+        let mut answers = answers.into_iter().map(judge);
+        answers.by_ref().take(named).try_for_each(|answer| answer.map(drop).map_err(explain_name))?;
+        let info = answers.next().unwrap_or_else(|| Err(unexpected()));
+        let tried = answers.skip(tried - named - 1);
+        tried.zip(TRIED).try_for_each(|(answer, command)| is_allowed(command, answer))?;
+        Ok(Link::new(transport, self.incarnation(info)?))
+    }
+
+    /// Connects. What the connection still has to say before all else, such as who it is, begins the greeting.
+    async fn transport(&self, greeting: &mut Commands) -> Result<Transport, L2Error> {
+        let info = self.client.get_connection_info();
+        let ConnectionAddr::Tcp(host, port) = info.addr() else {
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(None)
+                .set_response_timeout(None)
+                .set_pipeline_buffer_size(PIPELINE_BUFFER);
+            let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
+            return Ok(Transport::Client(connection.map_err(|error| classify(&error))?));
+        };
+        let stream = dial(host, *port).await.map_err(|error| L2Error::Connection(error.to_string().to_lowercase()))?;
+        let settings = info.redis_settings();
+        match (settings.username(), settings.password()) {
+            (Some(user), Some(password)) => greeting.add(&[b"AUTH", user.as_bytes(), password.as_bytes()]),
+            (None, Some(password)) => greeting.add(&[b"AUTH", password.as_bytes()]),
+            (_, None) => {}
+        }
+        if settings.db() != 0 {
+            greeting.add(&[b"SELECT", settings.db().to_string().as_bytes()]);
+        }
+        let (wire, driver) = Wire::new(stream);
+        tokio::spawn(driver);
+        Ok(Transport::Wire(wire))
     }
 
     /// The incarnation in the answer, or 0 for a user that may not ask.
-    fn incarnation(&self, info: Value) -> Result<Incarnation, L2Error> {
+    fn incarnation(&self, info: Result<Value, L2Error>) -> Result<Incarnation, L2Error> {
         let told = match info {
             // Refused to this user, or renamed: the other commands may work.
-            Value::ServerError(error) if matches!(error.code(), "NOPERM" | "ERR") => None,
-            Value::ServerError(error) => return Err(of_server(&error)),
-            info => incarnation(info)?,
+            Err(L2Error::Refused { code, .. }) if matches!(code.as_str(), "NOPERM" | "ERR") => None,
+            info => incarnation(info?)?,
         };
         if let Some(incarnation) = told {
             return Ok(incarnation);
@@ -161,46 +189,61 @@ pub(super) fn late(timeout: Duration) -> L2Error {
     L2Error::Connection(format!("no greeting within {timeout:?}"))
 }
 
+/// A connection to whichever address of the host answers first.
+async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
+    let attempts: Vec<_> =
+        lookup_host((host, port)).await?.map(|address| Box::pin(TcpStream::connect(address))).collect();
+    if attempts.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the host name has no address"));
+    }
+    let (stream, _) = select_ok(attempts).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// A refusal of the user, the password or the database.
+fn explain_name(error: L2Error) -> L2Error {
+    match error {
+        L2Error::Refused { code, detail } if code == "ERR" && detail.contains("AUTH") => {
+            L2Error::Refused { code: "WRONGPASS".to_owned(), detail }
+        }
+        error => error,
+    }
+}
+
 /// Asks for what [`incarnation`] reads.
-pub(super) fn ask_incarnation() -> Cmd {
-    let mut command = cmd("INFO");
-    command.arg("replication");
-    command
+pub(super) fn ask_incarnation(out: &mut Vec<u8>) {
+    command(out, &[b"INFO", b"replication"]);
 }
 
 /// The hash of the replication id, which changes when the server restarts and when another one is promoted; `None` when
 /// the server does not tell it.
 pub(super) fn incarnation(info: Value) -> Result<Option<Incarnation>, L2Error> {
-    let text = match info {
-        Value::BulkString(text) => text,
-        Value::VerbatimString { text, .. } => text.into_bytes(),
-        _ => return Err(unexpected()),
-    };
+    let Value::Bulk(text) = info else { return Err(unexpected()) };
     let id = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"master_replid:"));
     Ok(id.map(|id| xxh3_64(id.trim_ascii())))
 }
 
 /// Appends [`TRIED`] on a key of its own. A server that lets us store but not remove, or forbids scripts, must be known
 /// before anything is stored there.
-fn try_commands(greeting: &mut Pipeline, prefix: &str) {
+fn try_commands(greeting: &mut Commands, prefix: &str) {
     let (instance, serial) = Uuid::new_v4().as_u64_pair();
     let token = Token { instance, serial };
     let key = format!("{prefix}:~test:{instance:016x}{serial:016x}");
-    greeting.cmd("SET").arg(&key).arg(&token.to_lease()[..]).arg("PX").arg(TEST_MILLIS);
-    greeting.cmd("GET").arg(&key);
-    greeting.cmd("DEL").arg(&key);
-    greeting.add_command(script::release(&key, token).by_text());
+    greeting.add(&[b"SET", key.as_bytes(), &token.to_lease(), b"PX", TEST_MILLIS]);
+    greeting.add(&[b"GET", key.as_bytes()]);
+    greeting.add(&[b"DEL", key.as_bytes()]);
+    script::release(&key, token).by_text(greeting);
 }
 
-fn is_allowed(command: &str, answer: Value) -> Result<(), L2Error> {
-    let Value::ServerError(refusal) = answer else { return Ok(()) };
-    match of_server(&refusal) {
+fn is_allowed(command: &str, answer: Result<Value, L2Error>) -> Result<(), L2Error> {
+    match answer {
         // Lack of memory passes, and removals work meanwhile.
-        L2Error::Refused { code, .. } if code == "OOM" => Ok(()),
-        L2Error::Refused { code, detail } => {
+        Err(L2Error::Refused { code, .. }) if code == "OOM" => Ok(()),
+        Err(L2Error::Refused { code, detail }) => {
             Err(L2Error::Refused { code, detail: format!("the cache cannot work without {command}: {detail}") })
         }
-        error => Err(error),
+        answer => answer.map(drop),
     }
 }
 
@@ -224,7 +267,7 @@ const PIPELINE_BUFFER: usize = 1024;
 const TRIED: [&str; 4] = ["SET", "GET", "DEL", "EVAL"];
 
 /// How long the key of a trial lasts where it may not be removed.
-const TEST_MILLIS: u32 = 1_000;
+const TEST_MILLIS: &[u8] = b"1000";
 /// How a server without room begins.
 const NO_ROOM: &[u8; 30] = b"-ERR max number of clients rea";
 /// Shorter than the pause between probes of a server that needs somebody's help.

@@ -1,6 +1,6 @@
 //! What an error of the client library means for the tier.
 
-use redis::{ErrorKind, RedisError, ServerError};
+use redis::{ErrorKind, RedisError};
 
 use crate::l2::L2Error;
 
@@ -21,8 +21,9 @@ pub(super) fn classify(error: &RedisError) -> L2Error {
 }
 
 /// What an error among the answers of the server means.
-pub(super) fn of_server(error: &ServerError) -> L2Error {
-    refused(error.code(), error.details().unwrap_or_default())
+pub(super) fn of_server(text: &str) -> L2Error {
+    let (code, detail) = text.split_once(' ').unwrap_or((text, ""));
+    refused(code, detail)
 }
 
 /// Whether the connection must not be used again: everything that did not arrive as an answer.

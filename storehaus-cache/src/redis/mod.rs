@@ -7,25 +7,30 @@
 mod connect;
 mod error;
 mod link;
+mod resp;
 mod script;
 mod slots;
 mod subscribe;
+mod wire;
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bb8_redis::bb8;
-use redis::{Cmd, Pipeline, Value, cmd};
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
 
 use crate::codec::header::{HEADER_BYTES, Token};
-use crate::l2::{Claim, Cleared, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Messages, Reply};
+use crate::l2::{Claim, Cleared, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Messages, Reply, answer_by};
 
 use self::connect::Manager;
 use self::error::unexpected;
-use self::link::{Fault, Link};
+use self::link::{Fault, Link, judge, of_cut};
+use self::resp::{Commands, Value, argument, begin, command, number};
 use self::slots::Slots;
 use self::subscribe::Subscriber;
+use self::wire::Cut;
 
 /// How to reach a Redis server.
 #[derive(Clone)]
@@ -98,43 +103,78 @@ impl RedisTier {
     /// Sends a command that may be repeated: a connection that turns out to be dropped is replaced, once.
     async fn read<T>(
         &self,
-        command: &Cmd,
+        encode: impl Fn(&mut Vec<u8>) + Sync,
         decode: impl Fn(Value) -> Result<T, L2Error>,
     ) -> Result<(T, Incarnation), L2Error> {
-        let (slot, mut link) = self.slots.link().await?;
-        let answer = match link.command(command).await {
-            Err(Fault { dropped: true, .. }) => {
-                link = self.slots.link_at(slot).await?;
-                link.command(command).await
-            }
-            answer => answer,
+        let (slot, link) = self.slots.link().await?;
+        match link.command(&encode).await {
+            Err(Fault { dropped: true, .. }) => self.read_again(slot, encode, decode).await,
+            answer => decoded(&link, answer, decode),
+        }
+    }
+
+    async fn read_again<T>(
+        &self,
+        slot: usize,
+        encode: impl Fn(&mut Vec<u8>) + Sync,
+        decode: impl Fn(Value) -> Result<T, L2Error>,
+    ) -> Result<(T, Incarnation), L2Error> {
+        let link = self.slots.link_at(slot).await?;
+        decoded(&link, link.command(&encode).await, decode)
+    }
+
+    /// [`read`](Self::read) of one key, by a deadline: without a timer of its own where a connection is open.
+    async fn read_by(
+        &self,
+        deadline: Instant,
+        encode: impl Fn(&mut Vec<u8>) + Send + Sync,
+    ) -> Option<Result<Reply, L2Error>> {
+        // On the heap what is rare, so that the callers' futures stay small and their types shallow.
+        let Some(sent) = self.slots.ask(deadline, &encode) else {
+            return answer_by(deadline, self.read(encode, bytes)).boxed().await.map(reply);
         };
-        let decoded = link.trust(answer.map_err(|fault| fault.error).and_then(decode))?;
-        Ok((decoded, link.incarnation()))
+        let answer = match sent.asked {
+            Ok(asked) => asked.await,
+            Err(cut) => Err(cut),
+        };
+        match answer {
+            Ok(value) => {
+                let decoded = judge(value).and_then(bytes);
+                if let Err(L2Error::Connection(_)) = decoded {
+                    self.slots.distrust(sent.place);
+                }
+                Some(decoded.map(|bytes| Reply { bytes, incarnation: sent.incarnation }))
+            }
+            Err(Cut::TimedOut) => None,
+            Err(Cut::Closed(_)) => {
+                answer_by(deadline, self.read_again(sent.place, encode, bytes)).boxed().await.map(reply)
+            }
+            Err(cut) => Some(Err(of_cut(cut).0.error)),
+        }
     }
 
     /// Sends a command once.
     async fn write<T>(
         &self,
-        command: &Cmd,
+        encode: impl FnOnce(&mut Vec<u8>) + Send,
         decode: impl FnOnce(Value, Incarnation) -> Result<T, L2Error>,
     ) -> Result<T, L2Error> {
-        let (_, mut link) = self.slots.link().await?;
-        let answer = link.command(command).await.map_err(|fault| fault.error)?;
+        let (_, link) = self.slots.link().await?;
+        let answer = link.command(encode).await.map_err(|fault| fault.error)?;
         link.trust(decode(answer, link.incarnation()))
     }
 
     /// Runs script calls on the next connection.
-    async fn scripts(&self, calls: &[script::Call]) -> Result<(Vec<Result<Value, L2Error>>, Link), L2Error> {
-        let (_, mut link) = self.slots.link().await?;
-        Ok((run_scripts(&mut link, calls).await?, link))
+    async fn scripts(&self, calls: &[script::Call<'_>]) -> Result<(Vec<Result<Value, L2Error>>, Link), L2Error> {
+        let (_, link) = self.slots.link().await?;
+        Ok((run_scripts(&link, calls).await?, link))
     }
 
     /// Runs a script on keys, in one round trip; its answers, one per part of the keys.
-    async fn on_keys<K, T>(
+    async fn on_keys<'a, K, T>(
         &self,
-        keys: &[K],
-        script: impl Fn(&[K]) -> script::Call,
+        keys: &'a [K],
+        script: impl Fn(&'a [K]) -> script::Call<'a>,
         decode: impl Fn(Value) -> Result<T, L2Error>,
     ) -> Result<(Vec<T>, Incarnation), L2Error> {
         let calls: Vec<_> = keys.chunks(script::KEYS_PER_CALL).map(script).collect();
@@ -145,25 +185,30 @@ impl RedisTier {
 }
 
 /// Runs one script call per invocation in one round trip, and once more with the text for those the server forgot.
-async fn run_scripts(link: &mut Link, calls: &[script::Call]) -> Result<Vec<Result<Value, L2Error>>, L2Error> {
-    let mut pipeline = Pipeline::with_capacity(calls.len());
-    for call in calls {
-        pipeline.add_command(call.by_hash());
-    }
-    let mut answers = link.pipeline(&pipeline).await.map_err(|fault| fault.error)?;
+async fn run_scripts(link: &Link, calls: &[script::Call<'_>]) -> Result<Vec<Result<Value, L2Error>>, L2Error> {
+    let mut commands = Commands::default();
+    calls.iter().for_each(|call| call.by_hash(&mut commands));
+    let mut answers = link.pipeline(&commands).await.map_err(|fault| fault.error)?;
     let forgotten: Vec<usize> =
         answers.iter().enumerate().filter(|(_, answer)| script::is_forgotten(answer)).map(|(at, _)| at).collect();
     if !forgotten.is_empty() {
-        let mut pipeline = Pipeline::with_capacity(forgotten.len());
-        for &at in &forgotten {
-            pipeline.add_command(calls[at].by_text());
-        }
-        let again = link.pipeline(&pipeline).await.map_err(|fault| fault.error)?;
+        let mut commands = Commands::default();
+        forgotten.iter().for_each(|at| calls[*at].by_text(&mut commands));
+        let again = link.pipeline(&commands).await.map_err(|fault| fault.error)?;
         for (at, answer) in forgotten.into_iter().zip(again) {
             answers[at] = answer;
         }
     }
     Ok(answers)
+}
+
+fn decoded<T>(
+    link: &Link,
+    answer: Result<Value, Fault>,
+    decode: impl Fn(Value) -> Result<T, L2Error>,
+) -> Result<(T, Incarnation), L2Error> {
+    let decoded = link.trust(answer.map_err(|fault| fault.error).and_then(decode))?;
+    Ok((decoded, link.incarnation()))
 }
 
 impl fmt::Debug for RedisTier {
@@ -176,15 +221,19 @@ impl L2 for RedisTier {
     const HAS_BUS: bool = true;
 
     async fn get(&self, key: &str) -> Result<Reply, L2Error> {
-        let (bytes, incarnation) = self.read(cmd("GET").arg(key), bytes).await?;
-        Ok(Reply { bytes, incarnation })
+        reply(self.read(get(key), bytes).await)
+    }
+
+    async fn get_by(&self, key: &str, deadline: Instant) -> Option<Result<Reply, L2Error>> {
+        self.read_by(deadline, get(key)).await
     }
 
     async fn head(&self, key: &str) -> Result<Reply, L2Error> {
-        let range = cmd("GETRANGE").arg(key).arg(0).arg(HEADER_BYTES - 1).clone();
-        let (bytes, incarnation) = self.read(&range, bytes).await?;
-        // An absent key is an empty range.
-        Ok(Reply { bytes: bytes.filter(|bytes| !bytes.is_empty()), incarnation })
+        reply(self.read(head(key), bytes).await).map(shown)
+    }
+
+    async fn head_by(&self, key: &str, deadline: Instant) -> Option<Result<Reply, L2Error>> {
+        self.read_by(deadline, head(key)).await.map(|reply| reply.map(shown))
     }
 
     async fn get_many(&self, keys: &[String]) -> Result<ManyReply, L2Error> {
@@ -195,24 +244,29 @@ impl L2 for RedisTier {
             Value::Array(items) if items.len() == keys.len() => items.into_iter().map(bytes).collect(),
             _ => Err(unexpected()),
         };
-        let (bytes, incarnation) = self.read(cmd("MGET").arg(keys), decode).await?;
+        let encode = |out: &mut Vec<u8>| {
+            begin(out, 1 + keys.len());
+            argument(out, b"MGET");
+            keys.iter().for_each(|key| argument(out, key.as_bytes()));
+        };
+        let (bytes, incarnation) = self.read(encode, decode).await?;
         Ok(ManyReply { bytes, incarnation })
     }
 
     async fn lease(&self, key: &str, token: Token, ttl: Duration) -> Result<LeaseReply, L2Error> {
-        self.write(&lease_command(key, token, ttl), lease_reply).await.map_err(explain_lease)
+        self.write(|out| lease_command(out, key, token, ttl), lease_reply).await.map_err(explain_lease)
     }
 
     async fn lease_many(&self, keys: &[(String, Token)], ttl: Duration) -> Result<Vec<Option<LeaseReply>>, L2Error> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mut pipeline = Pipeline::with_capacity(keys.len());
+        let mut commands = Commands::default();
         for (key, token) in keys {
-            pipeline.add_command(lease_command(key, *token, ttl));
+            commands.with(|out| lease_command(out, key, *token, ttl));
         }
-        let (_, mut link) = self.slots.link().await?;
-        let answers = link.pipeline(&pipeline).await.map_err(|fault| fault.error)?;
+        let (_, link) = self.slots.link().await?;
+        let answers = link.pipeline(&commands).await.map_err(|fault| fault.error)?;
         let replies = answers.into_iter().map(|answer| match answer {
             Ok(value) => lease_reply(value, link.incarnation()).map(Some),
             Err(L2Error::WrongType) => Ok(None),
@@ -260,8 +314,9 @@ impl L2 for RedisTier {
         if keys.is_empty() {
             return Ok(0);
         }
-        let script = |keys: &[String]| script::announce(keys, token, millis(ttl));
-        self.on_keys(keys, script, okay).await.map(|(_, incarnation)| incarnation)
+        self.on_keys(keys, |keys| script::announce(keys, token, millis(ttl)), okay)
+            .await
+            .map(|(_, incarnation)| incarnation)
     }
 
     async fn renew(&self, keys: &[String], token: Token, ttl: Duration) -> Result<Vec<bool>, L2Error> {
@@ -302,22 +357,21 @@ impl L2 for RedisTier {
             Value::Int(left) => Ok(Some(Duration::from_millis(left.unsigned_abs()))),
             _ => Err(unexpected()),
         };
-        self.write(cmd("PTTL").arg(key), decode).await
+        self.write(|out| command(out, &[b"PTTL", key.as_bytes()]), decode).await
     }
 
     async fn delete_matching(&self, glob: &str) -> Result<u64, L2Error> {
-        let (_, mut link) = self.slots.link().await?;
+        let (_, link) = self.slots.link().await?;
         let mut cursor = b"0".to_vec();
         let mut removed = 0;
         loop {
-            let mut scan = cmd("SCAN");
-            scan.arg(&cursor[..]).arg("MATCH").arg(glob).arg("COUNT").arg(SCAN_COUNT);
-            let answer = link.command(&scan).await.map_err(|fault| fault.error)?;
+            let scan = [b"SCAN", &cursor[..], b"MATCH", glob.as_bytes(), b"COUNT", SCAN_COUNT];
+            let answer = link.command(|out| command(out, &scan)).await.map_err(|fault| fault.error)?;
             let (next, found) = link.trust(scanned(answer))?;
             if !found.is_empty() {
                 let found: Vec<_> = found.into_iter().map(|key| (key, None)).collect();
                 let calls: Vec<_> = found.chunks(script::KEYS_PER_CALL).map(script::clear).collect();
-                for answer in run_scripts(&mut link, &calls).await? {
+                for answer in run_scripts(&link, &calls).await? {
                     removed += link.trust(answer.and_then(cleared))?.removed;
                 }
             }
@@ -329,7 +383,8 @@ impl L2 for RedisTier {
     }
 
     async fn publish(&self, channel: &str, message: &[u8]) -> Result<u64, L2Error> {
-        self.write(cmd("PUBLISH").arg(channel).arg(message), |value, _| count(value)).await
+        let encode = |out: &mut Vec<u8>| command(out, &[b"PUBLISH", channel.as_bytes(), message]);
+        self.write(encode, |value, _| count(value)).await
     }
 
     async fn subscribe(&self, channels: &[String]) -> Result<Messages, L2Error> {
@@ -345,10 +400,36 @@ impl L2 for RedisTier {
     }
 }
 
-fn lease_command(key: &str, token: Token, ttl: Duration) -> Cmd {
-    let mut command = cmd("SET");
-    command.arg(key).arg(&token.to_lease()[..]).arg("NX").arg("GET").arg("PX").arg(millis(ttl));
-    command
+fn get(key: &str) -> impl Fn(&mut Vec<u8>) {
+    move |out| command(out, &[b"GET", key.as_bytes()])
+}
+
+fn head(key: &str) -> impl Fn(&mut Vec<u8>) {
+    move |out| {
+        begin(out, 4);
+        argument(out, b"GETRANGE");
+        argument(out, key.as_bytes());
+        number(out, 0);
+        number(out, HEADER_BYTES as u64 - 1);
+    }
+}
+
+/// An absent key is an empty range.
+fn shown(reply: Reply) -> Reply {
+    Reply { bytes: reply.bytes.filter(|bytes| !bytes.is_empty()), ..reply }
+}
+
+fn reply(read: Result<(Option<Vec<u8>>, Incarnation), L2Error>) -> Result<Reply, L2Error> {
+    read.map(|(bytes, incarnation)| Reply { bytes, incarnation })
+}
+
+fn lease_command(out: &mut Vec<u8>, key: &str, token: Token, ttl: Duration) {
+    begin(out, 7);
+    argument(out, b"SET");
+    argument(out, key.as_bytes());
+    argument(out, &token.to_lease());
+    [&b"NX"[..], b"GET", b"PX"].iter().for_each(|word| argument(out, word));
+    number(out, millis(ttl));
 }
 
 fn lease_reply(value: Value, incarnation: Incarnation) -> Result<LeaseReply, L2Error> {
@@ -372,7 +453,7 @@ fn explain_lease(error: L2Error) -> L2Error {
 fn scanned(value: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>), L2Error> {
     let Value::Array(parts) = value else { return Err(unexpected()) };
     match <[Value; 2]>::try_from(parts) {
-        Ok([Value::BulkString(next), Value::Array(found)]) => {
+        Ok([Value::Bulk(next), Value::Array(found)]) => {
             let keys = found.into_iter().map(|key| bytes(key)?.ok_or_else(unexpected));
             Ok((next, keys.collect::<Result<_, _>>()?))
         }
@@ -383,14 +464,14 @@ fn scanned(value: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>), L2Error> {
 fn bytes(value: Value) -> Result<Option<Vec<u8>>, L2Error> {
     match value {
         Value::Nil => Ok(None),
-        Value::BulkString(bytes) => Ok(Some(bytes)),
+        Value::Bulk(bytes) => Ok(Some(bytes)),
         _ => Err(unexpected()),
     }
 }
 
 fn okay(value: Value) -> Result<(), L2Error> {
     match value {
-        Value::Okay => Ok(()),
+        Value::Text(text) if text == "OK" => Ok(()),
         _ => Err(unexpected()),
     }
 }
@@ -417,7 +498,7 @@ fn millis(ttl: Duration) -> u64 {
 
 const DEFAULT_POOL_SIZE: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
-const SCAN_COUNT: u32 = 1000;
+const SCAN_COUNT: &[u8] = b"1000";
 
 /// A hundred years: the server refuses a life whose end does not fit its clock.
 const MAX_TTL_MILLIS: u64 = 100 * 365 * 24 * 3600 * 1000;

@@ -2,88 +2,104 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, Pipeline, Script, Value, cmd};
+use redis::Script;
 
 #[cfg(storehaus_broken)]
 use crate::broken::{self, Bug};
 use crate::codec::header::Token;
 use crate::l2::L2Error;
 
+use super::resp::{Commands, Value, argument, number};
+
 /// One call of a script.
-pub(super) struct Call {
+pub(super) struct Call<'a> {
     script: &'static Text,
-    keys: Vec<Vec<u8>>,
-    args: Vec<Vec<u8>>,
+    keys: Vec<&'a [u8]>,
+    args: Vec<Arg<'a>>,
 }
 
-impl Call {
-    /// The call by the digest of the script.
-    pub(super) fn by_hash(&self) -> Cmd {
-        self.complete(cmd("EVALSHA"), self.script.script.get_hash())
+enum Arg<'a> {
+    Bytes(&'a [u8]),
+    Lease(Token),
+    Number(u64),
+    Token(Token),
+}
+
+impl Call<'_> {
+    /// Appends the call by the digest of the script.
+    pub(super) fn by_hash(&self, commands: &mut Commands) {
+        self.append(commands, b"EVALSHA", self.script.script.get_hash());
     }
 
-    /// The call by the text of the script, which also makes the server remember it.
-    pub(super) fn by_text(&self) -> Cmd {
-        self.complete(cmd("EVAL"), self.script.text)
+    /// Appends the call by the text of the script, which also makes the server remember it.
+    pub(super) fn by_text(&self, commands: &mut Commands) {
+        self.append(commands, b"EVAL", self.script.text);
     }
 
-    fn complete(&self, mut command: Cmd, script: &str) -> Cmd {
-        command.arg(script).arg(self.keys.len());
-        for arg in self.keys.iter().chain(&self.args) {
-            command.arg(&arg[..]);
+    fn append(&self, commands: &mut Commands, name: &[u8], script: &str) {
+        let out = commands.begin(3 + self.keys.len() + self.args.len());
+        argument(out, name);
+        argument(out, script.as_bytes());
+        number(out, self.keys.len() as u64);
+        self.keys.iter().for_each(|key| argument(out, key));
+        for arg in &self.args {
+            match arg {
+                Arg::Bytes(bytes) => argument(out, bytes),
+                Arg::Lease(token) => argument(out, &token.to_lease()),
+                Arg::Number(n) => number(out, *n),
+                Arg::Token(token) => argument(out, &token.to_bytes()),
+            }
         }
-        command
     }
 }
 
 /// Stores a value where the lease still stands: 1 if it did, 0 if not.
-pub(super) fn fill(key: &str, token: Token, value: &[u8], ttl_millis: u64) -> Call {
-    call(&FILL, &[key], vec![token.to_lease().to_vec(), value.to_vec(), ttl_millis.to_string().into_bytes()])
+pub(super) fn fill<'a>(key: &'a str, token: Token, value: &'a [u8], ttl_millis: u64) -> Call<'a> {
+    call(&FILL, [key], vec![Arg::Lease(token), Arg::Bytes(value), Arg::Number(ttl_millis)])
 }
 
 /// Removes the lease if it still stands.
-pub(super) fn release(key: &str, token: Token) -> Call {
-    call(&RELEASE, &[key], vec![token.to_lease().to_vec()])
+pub(super) fn release(key: &str, token: Token) -> Call<'_> {
+    call(&RELEASE, [key], vec![Arg::Lease(token)])
 }
 
 /// Places a lease where nothing stands, or a value of another type, or what stands starts with `seen`: nil if it did, the
 /// content if not.
-pub(super) fn replace(key: &str, seen: &[u8], token: Token, ttl_millis: u64) -> Call {
-    call(&REPLACE, &[key], vec![seen.to_vec(), token.to_lease().to_vec(), ttl_millis.to_string().into_bytes()])
+pub(super) fn replace<'a>(key: &'a str, seen: &'a [u8], token: Token, ttl_millis: u64) -> Call<'a> {
+    call(&REPLACE, [key], vec![Arg::Bytes(seen), Arg::Lease(token), Arg::Number(ttl_millis)])
 }
 
 /// Adds an intent to each key: `OK`.
-pub(super) fn announce(keys: &[impl AsRef<[u8]>], token: Token, ttl_millis: u64) -> Call {
-    call(&ANNOUNCE, keys, vec![token.to_bytes().to_vec(), ttl_millis.to_string().into_bytes()])
+pub(super) fn announce(keys: &[String], token: Token, ttl_millis: u64) -> Call<'_> {
+    call(&ANNOUNCE, keys, vec![Arg::Token(token), Arg::Number(ttl_millis)])
 }
 
 /// Begins the time of an intent again: per key 1 if it stood there, 0 if not.
-pub(super) fn renew(keys: &[impl AsRef<[u8]>], token: Token, ttl_millis: u64) -> Call {
-    call(&RENEW, keys, vec![token.to_bytes().to_vec(), ttl_millis.to_string().into_bytes()])
+pub(super) fn renew(keys: &[String], token: Token, ttl_millis: u64) -> Call<'_> {
+    call(&RENEW, keys, vec![Arg::Token(token), Arg::Number(ttl_millis)])
 }
 
 /// Removes everything but the intents of others: how many keys were removed, and under how many the own intent was gone.
-pub(super) fn clear<K: AsRef<[u8]>>(keys: &[(K, Option<Token>)]) -> Call {
-    let bytes = |token: Token| token.to_bytes().to_vec();
+pub(super) fn clear<K: AsRef<[u8]>>(keys: &[(K, Option<Token>)]) -> Call<'_> {
     Call {
         script: &CLEAR,
-        keys: keys.iter().map(|(key, _)| key.as_ref().to_vec()).collect(),
-        args: keys.iter().map(|(_, token)| token.map_or_else(Vec::new, bytes)).collect(),
+        keys: keys.iter().map(|(key, _)| key.as_ref()).collect(),
+        args: keys.iter().map(|(_, token)| token.map_or(Arg::Bytes(b""), Arg::Token)).collect(),
     }
 }
 
 /// Takes an intent away from each key: `OK`.
-pub(super) fn withdraw(keys: &[impl AsRef<[u8]>], token: Token) -> Call {
-    call(&WITHDRAW, keys, vec![token.to_bytes().to_vec()])
+pub(super) fn withdraw(keys: &[String], token: Token) -> Call<'_> {
+    call(&WITHDRAW, keys, vec![Arg::Token(token)])
 }
 
 /// How many keys one call of a script takes: the server does nothing else meanwhile.
 pub(super) const KEYS_PER_CALL: usize = 128;
 
 /// Appends one `SCRIPT LOAD` per script.
-pub(super) fn load_all(pipeline: &mut Pipeline) {
+pub(super) fn load_all(commands: &mut Commands) {
     for text in [&*FILL, &*RELEASE, &*REPLACE, &*ANNOUNCE, &*RENEW, &*CLEAR, &*WITHDRAW] {
-        pipeline.cmd("SCRIPT").arg("LOAD").arg(text.text);
+        commands.add(&[b"SCRIPT", b"LOAD", text.text.as_bytes()]);
     }
 }
 
@@ -103,8 +119,12 @@ impl Text {
     }
 }
 
-fn call(script: &'static LazyLock<Text>, keys: &[impl AsRef<[u8]>], args: Vec<Vec<u8>>) -> Call {
-    Call { script, keys: keys.iter().map(|key| key.as_ref().to_vec()).collect(), args }
+fn call<'a, K: AsRef<[u8]> + ?Sized + 'a>(
+    script: &'static LazyLock<Text>,
+    keys: impl IntoIterator<Item = &'a K>,
+    args: Vec<Arg<'a>>,
+) -> Call<'a> {
+    Call { script, keys: keys.into_iter().map(AsRef::as_ref).collect(), args }
 }
 
 static FILL: LazyLock<Text> = LazyLock::new(|| {

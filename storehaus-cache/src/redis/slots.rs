@@ -7,17 +7,27 @@ use std::time::Duration;
 
 use bb8_redis::bb8::{Pool, PooledConnection};
 use futures_util::FutureExt as _;
-use redis::cmd;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::l2::{Incarnation, L2Error};
 
 use super::connect::{Manager, ask_incarnation, incarnation};
 use super::link::Link;
+use super::resp::{Value, command};
+use super::wire::{Asked, Cut};
 
 /// Hands out connections in turn.
 pub(super) struct Slots {
     shared: Arc<Shared>,
+}
+
+/// A command that was sent.
+pub(super) struct Sent {
+    /// On which connection.
+    pub(super) place: usize,
+    /// The server behind it.
+    pub(super) incarnation: Incarnation,
+    pub(super) asked: Result<Asked<Value>, Cut>,
 }
 
 struct Shared {
@@ -89,7 +99,7 @@ impl Slots {
     pub(super) async fn link(&self) -> Result<(usize, Link), L2Error> {
         let shared = &self.shared;
         let places = shared.places.len();
-        let turn = shared.next.fetch_add(1, Ordering::Relaxed) % places;
+        let turn = shared.turn();
         if let Some(link) = shared.places[turn].live() {
             return Ok((turn, link));
         }
@@ -100,6 +110,20 @@ impl Slots {
             }
         }
         Ok((turn, shared.open(turn).await?))
+    }
+
+    /// Sends a command on the next connection, if that is open and keeps deadlines itself.
+    pub(super) fn ask(&self, deadline: Instant, encode: impl FnOnce(&mut Vec<u8>)) -> Option<Sent> {
+        let shared = &self.shared;
+        let place = shared.turn();
+        let current = shared.places[place].current.read().unwrap_or_else(PoisonError::into_inner);
+        let link = current.as_ref().map(|kept| &kept.link).filter(|link| !link.is_broken())?;
+        Some(Sent { place, incarnation: link.incarnation(), asked: link.ask(deadline, encode)? })
+    }
+
+    /// Gives a connection up whose answers do not fit the commands.
+    pub(super) fn distrust(&self, place: usize) {
+        self.shared.places[place].clear();
     }
 
     /// The connection of one place, opened if need be.
@@ -113,8 +137,8 @@ impl Slots {
     /// Opens a connection whatever is there already, and asks for an answer on it. An empty place keeps it.
     pub(super) async fn probe(&self) -> Result<(), L2Error> {
         let generation = self.shared.generation.load(Ordering::Acquire);
-        let mut link = self.shared.pool.dedicated_connection().await?;
-        match link.command(&cmd("PING")).await.map_err(|fault| fault.error) {
+        let link = self.shared.pool.dedicated_connection().await?;
+        match link.command(|out| command(out, &[b"PING"])).await.map_err(|fault| fault.error) {
             // A user that may not ask got an answer.
             Err(L2Error::Refused { code, .. }) if code == "NOPERM" => {}
             answer => drop(answer?),
@@ -149,6 +173,14 @@ impl Slots {
 }
 
 impl Shared {
+    /// Whose turn it is.
+    fn turn(&self) -> usize {
+        match self.places.len() {
+            1 => 0,
+            places => self.next.fetch_add(1, Ordering::Relaxed) % places,
+        }
+    }
+
     fn reset(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         for place in &self.places {
@@ -166,12 +198,12 @@ impl Shared {
     /// Gives the connections up if the server behind one of them is not the one it was: another one was promoted, or a
     /// proxy leads elsewhere now.
     async fn check_incarnation(&self) {
-        let Some(mut link) = self.places.iter().find_map(Place::live) else { return };
+        let Some(link) = self.places.iter().find_map(Place::live) else { return };
         if link.incarnation() == 0 {
             // The server does not tell.
             return;
         }
-        if let Ok(Ok(info)) = timeout(WATCH_PAUSE, link.command(&ask_incarnation())).await
+        if let Ok(Ok(info)) = timeout(WATCH_PAUSE, link.command(ask_incarnation)).await
             && let Ok(Some(now)) = incarnation(info)
             && now != link.incarnation()
         {

@@ -13,15 +13,13 @@ mod stats;
 
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::codec::header::Token;
-use crate::l2::{Claim, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Messages, Reply};
+use crate::l2::{Claim, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Messages, Reply, answer_by};
 
 use self::gate::{Effects, Gate};
 use self::stats::Counters;
@@ -139,7 +137,15 @@ impl<L: L2> Remote<L> {
     /// # Errors
     /// Why the tier has no answer.
     pub async fn get(&self, key: &str, deadline: Instant) -> Result<Reply, Bypass> {
-        self.inner.run(deadline, None, self.inner.l2.get(key)).await
+        self.inner.run_by(Instant::now(), deadline, None, self.inner.l2.get_by(key, deadline)).await
+    }
+
+    /// What stands under `key`, for a read that starts now and ends by the deadline: as [`deadline`](Self::deadline) and
+    /// [`get`](Self::get).
+    pub(crate) async fn get_first(&self, key: &str) -> (Result<Reply, Bypass>, Instant) {
+        let now = Instant::now();
+        let deadline = now + self.inner.settings.read_budget;
+        (self.inner.run_by(now, deadline, None, self.inner.l2.get_by(key, deadline)).await, deadline)
     }
 
     /// What stands under `key`, of a value the header alone. See [`L2::head`].
@@ -147,7 +153,7 @@ impl<L: L2> Remote<L> {
     /// # Errors
     /// Why the tier has no answer.
     pub async fn head(&self, key: &str, deadline: Instant) -> Result<Reply, Bypass> {
-        self.inner.run(deadline, None, self.inner.l2.head(key)).await
+        self.inner.run_by(Instant::now(), deadline, None, self.inner.l2.head_by(key, deadline)).await
     }
 
     /// What stands under each of `keys`. See [`L2::get_many`].
@@ -381,15 +387,25 @@ impl<L: L2> Inner<L> {
         written: Option<&str>,
         command: impl Future<Output = Result<T, L2Error>> + Send,
     ) -> Result<T, Bypass> {
+        self.run_by(Instant::now(), deadline, written, answer_by(deadline, command)).await
+    }
+
+    /// [`run`](Self::run) of a command that ends by the deadline itself, with or without an answer.
+    async fn run_by<T>(
+        self: &Arc<Self>,
+        started: Instant,
+        deadline: Instant,
+        written: Option<&str>,
+        command: impl Future<Output = Option<Result<T, L2Error>>> + Send,
+    ) -> Result<T, Bypass> {
         let Some(seen) = self.gate.enter() else {
             self.revive();
             return Err(Bypass::Down);
         };
-        let started = Instant::now();
         if started >= deadline {
             return Err(Bypass::Failed);
         }
-        let error = match answer_by(deadline, command).await {
+        let error = match command.await {
             Some(Ok(_)) if !self.gate.is_still(seen) => return Err(Bypass::Down),
             Some(Ok(done)) => return Ok(done),
             Some(Err(error)) => error,
@@ -436,23 +452,6 @@ impl<L: L2> Inner<L> {
     }
 }
 
-/// What a command ends with by its deadline. To a thread that was kept busy past it, deadline and answer are due at the
-/// same time: what arrived meanwhile is let in before the command is given up.
-async fn answer_by<T>(deadline: Instant, command: impl Future<Output = T>) -> Option<T> {
-    let mut command = pin!(command);
-    if let Ok(answer) = timeout_at(deadline, command.as_mut()).await {
-        return Some(answer);
-    }
-    for _ in 0..TURNS {
-        // Lets the runtime look at its sockets, then the connection read from its own.
-        tokio::task::yield_now().await;
-        if let Some(answer) = command.as_mut().now_or_never() {
-            return Some(answer);
-        }
-    }
-    None
-}
-
 /// Whether a later attempt may succeed without anybody's help.
 fn is_temporary(error: &L2Error) -> bool {
     match error {
@@ -467,8 +466,6 @@ fn is_permanent(error: &L2Error) -> bool {
     matches!(error, L2Error::Refused { code, .. } if PERMANENT.contains(&code.as_str()))
 }
 
-/// How many turns of the runtime an answer takes from its socket to the one who waits for it, and one more.
-const TURNS: usize = 3;
 const MAX_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 const TEMPORARY: [&str; 7] = ["BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY", "TRYAGAIN"];
 const PERMANENT: [&str; 4] = ["MAXCLIENTS", "NOAUTH", "NOPERM", "WRONGPASS"];

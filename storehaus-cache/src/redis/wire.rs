@@ -1,0 +1,499 @@
+//! One multiplexed connection: commands of many callers in one stream, answered in their order.
+//!
+//! A caller appends its command to a shared buffer and waits for its answer; a task of the connection writes what has
+//! gathered and reads the answers. Where many commands are in flight the task steps back once before it writes, so that
+//! the callers it has just woken add theirs: one system call then carries them all.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::{Handle, Id};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep};
+
+use super::resp::{Commands, Malformed, Measure, Value};
+
+/// The callers' end of a connection. The connection ends with it, as soon as nobody waits for an answer any more.
+pub(super) struct Wire {
+    shared: Arc<Shared>,
+    /// Where the task of the connection runs.
+    runtime: Id,
+}
+
+/// Why a command has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// The connection ended under the command, or had ended before.
+    Closed(String),
+    /// Too many commands wait; this one was not sent.
+    Full,
+    /// The server sent bytes that are no reply.
+    Malformed,
+    /// No answer by the deadline. Later answers find their own commands all the same.
+    TimedOut,
+}
+
+/// The answer to come.
+pub(super) struct Asked<T>(oneshot::Receiver<Result<T, Cut>>);
+
+impl<T> Future for Asked<T> {
+    type Output = Result<T, Cut>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|answer| answer.unwrap_or_else(|_| Err(dropped())))
+    }
+}
+
+/// What the callers and the task of the connection share.
+#[derive(Default)]
+struct Shared {
+    line: Mutex<Line>,
+    /// Whether the connection takes no more commands. Written under the lock of `line`.
+    ended: AtomicBool,
+    /// Whether the callers' end is gone.
+    abandoned: AtomicBool,
+}
+
+#[derive(Default)]
+struct Line {
+    /// Commands that are not handed to the task yet.
+    bytes: Vec<u8>,
+    /// Who waits, in the order of the commands.
+    waiting: VecDeque<Waiting>,
+    /// How many answers are to come.
+    in_flight: usize,
+    /// Wakes the task. Taken when it was woken and has not looked yet.
+    task: Option<Waker>,
+    /// Why the connection takes no more commands.
+    ended: Option<Cut>,
+}
+
+struct Waiting {
+    /// `None`: the caller watches the time itself.
+    deadline: Option<Instant>,
+    answer: Answer,
+}
+
+enum Answer {
+    One(oneshot::Sender<Result<Value, Cut>>),
+    /// Several commands of one caller: the answers so far, and how many are to come.
+    Many(oneshot::Sender<Result<Vec<Value>, Cut>>, Vec<Value>, usize),
+    /// Nobody waits any more; this many answers are to be skipped.
+    Nobody(usize),
+}
+
+impl Wire {
+    /// Takes over a stream. The task that serves it is to be spawned on the current runtime.
+    pub(super) fn new<S>(stream: S) -> (Self, Driver<S>) {
+        let shared = Arc::new(Shared::default());
+        let driver = Driver {
+            stream,
+            shared: Arc::clone(&shared),
+            out: Vec::new(),
+            written: 0,
+            told: 0,
+            stepped_back: false,
+            input: vec![0; READ_BYTES],
+            filled: 0,
+            measure: Measure::default(),
+            values: Vec::new(),
+            done: Vec::new(),
+            tick: None,
+            turns: 0,
+        };
+        (Self { shared, runtime: Handle::current().id() }, driver)
+    }
+
+    /// Sends one command, written by `encode`. Where a deadline is named the answer is one by then; that only holds for a
+    /// caller on the runtime of the connection.
+    pub(super) fn ask(
+        &self,
+        deadline: Option<Instant>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Asked<Value>, Cut> {
+        let (sender, answer) = oneshot::channel();
+        self.enqueue(deadline, 1, encode, Answer::One(sender))?;
+        Ok(Asked(answer))
+    }
+
+    /// Sends commands, at least one, in one piece.
+    pub(super) fn ask_many(&self, commands: &Commands) -> Result<Asked<Vec<Value>>, Cut> {
+        let (sender, answer) = oneshot::channel();
+        let answers = Answer::Many(sender, Vec::with_capacity(commands.count), commands.count);
+        self.enqueue(None, commands.count, |out| out.extend_from_slice(&commands.bytes), answers)?;
+        Ok(Asked(answer))
+    }
+
+    /// Whether the connection takes no more commands.
+    pub(super) fn has_ended(&self) -> bool {
+        self.shared.ended.load(Ordering::Acquire)
+    }
+
+    /// Whether the task of the connection runs where the caller does. On another runtime it may stand still while the
+    /// caller waits.
+    pub(super) fn is_here(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| here.id() == self.runtime)
+    }
+
+    fn enqueue(
+        &self,
+        deadline: Option<Instant>,
+        count: usize,
+        encode: impl FnOnce(&mut Vec<u8>),
+        answer: Answer,
+    ) -> Result<(), Cut> {
+        let task = {
+            let mut line = self.shared.lock();
+            if let Some(cut) = &line.ended {
+                return Err(cut.clone());
+            }
+            if line.bytes.len() > MAX_QUEUED || line.in_flight > MAX_IN_FLIGHT {
+                return Err(Cut::Full);
+            }
+            encode(&mut line.bytes);
+            line.in_flight += count;
+            line.waiting.push_back(Waiting { deadline, answer });
+            line.task.take()
+        };
+        if let Some(task) = task {
+            task.wake();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.shared.abandoned.store(true, Ordering::Release);
+        let task = self.shared.lock().task.take();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+/// The task of a connection.
+pub(super) struct Driver<S> {
+    stream: S,
+    shared: Arc<Shared>,
+    out: Vec<u8>,
+    written: usize,
+    /// How many callers were answered since the task wrote last.
+    told: usize,
+    /// Whether the task has given the callers a turn since it wrote last.
+    stepped_back: bool,
+    input: Vec<u8>,
+    filled: usize,
+    measure: Measure,
+    /// Replies that were read; empty between two reads, as `done` is.
+    values: Vec<Value>,
+    done: Vec<Done>,
+    /// When to look for commands past their deadline; armed while any is in flight.
+    tick: Option<Pin<Box<Sleep>>>,
+    /// How many turns the commands past their deadline were given for what has arrived meanwhile.
+    turns: u32,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Driver<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        match this.serve(cx) {
+            Ok(false) => Poll::Pending,
+            Ok(true) => {
+                this.end(&closed("the connection is not used any more"));
+                Poll::Ready(())
+            }
+            Err(cut) => {
+                this.end(&cut);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl<S> Drop for Driver<S> {
+    /// With its runtime.
+    fn drop(&mut self) {
+        self.end(&dropped());
+    }
+}
+
+impl<S> Driver<S> {
+    /// Tells everybody who waits, and everybody who comes.
+    fn end(&mut self, cut: &Cut) {
+        let waiting = {
+            let mut line = self.shared.lock();
+            line.ended.get_or_insert_with(|| cut.clone());
+            line.bytes = Vec::new();
+            self.shared.ended.store(true, Ordering::Release);
+            std::mem::take(&mut line.waiting)
+        };
+        waiting.into_iter().for_each(|waiting| waiting.answer.fail(cut));
+    }
+
+    /// Whether nobody is there to be served.
+    fn is_over(&self) -> bool {
+        self.shared.abandoned.load(Ordering::Acquire)
+            && self.shared.lock().waiting.iter().all(|waiting| waiting.answer.is_nobodys())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    /// Does what can be done now; whether the connection is over.
+    fn serve(&mut self, cx: &mut Context<'_>) -> Result<bool, Cut> {
+        self.read(cx)?;
+        self.write(cx)?;
+        self.keep_time(cx)?;
+        Ok(self.is_over())
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Cut> {
+        while self.written < self.out.len() || self.take_over(cx) {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.out[self.written..]) {
+                Poll::Ready(Ok(0)) => return Err(closed("the connection was closed")),
+                Poll::Ready(Ok(written)) => self.written += written,
+                Poll::Ready(Err(error)) => return Err(broken(&error)),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the queued commands over; whether there is anything to write now. If not, the next command wakes the task.
+    fn take_over(&mut self, cx: &Context<'_>) -> bool {
+        self.out.clear();
+        self.written = 0;
+        if self.out.capacity() > KEEP_BYTES {
+            self.out = Vec::new();
+        }
+        let mut line = self.shared.lock();
+        if line.bytes.is_empty() {
+            if !line.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+                line.task = Some(cx.waker().clone());
+            }
+            return false;
+        }
+        if line.waiting.len() + self.told >= MANY && !self.stepped_back {
+            // Behind the callers that are ready now.
+            self.stepped_back = true;
+            line.task = None;
+            drop(line);
+            cx.waker().wake_by_ref();
+            return false;
+        }
+        self.stepped_back = false;
+        self.told = 0;
+        std::mem::swap(&mut line.bytes, &mut self.out);
+        true
+    }
+
+    /// Reads what has arrived and answers.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Cut> {
+        loop {
+            if self.filled == self.input.len() {
+                if self.filled >= MAX_REPLY {
+                    return Err(Cut::Malformed);
+                }
+                self.input.resize(self.filled * 2, 0);
+            }
+            let mut buffer = ReadBuf::new(&mut self.input[self.filled..]);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(error)) => return Err(broken(&error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            let arrived = buffer.filled().len();
+            if arrived == 0 {
+                return Err(closed("the server closed the connection"));
+            }
+            self.filled += arrived;
+            self.answer()?;
+        }
+    }
+
+    fn answer(&mut self) -> Result<(), Cut> {
+        let mut at = 0;
+        let malformed = loop {
+            match self.measure.parse(&self.input[at..self.filled]) {
+                Ok(Some((value, length))) => {
+                    at += length;
+                    self.values.push(value);
+                }
+                Ok(None) => break false,
+                Err(Malformed) => break true,
+            }
+        };
+        if at > 0 {
+            self.input.copy_within(at..self.filled, 0);
+            self.filled -= at;
+            if self.filled == 0 && self.input.len() > KEEP_BYTES {
+                self.input = vec![0; READ_BYTES];
+            }
+        }
+        let unasked = {
+            let mut line = self.shared.lock();
+            self.values.drain(..).any(|value| !line.take_answer(value, &mut self.done))
+        };
+        self.told += self.done.len();
+        self.done.drain(..).for_each(Done::tell);
+        if malformed || unasked { Err(Cut::Malformed) } else { Ok(()) }
+    }
+
+    /// Fails the commands that are past their deadline. Looks for them every few milliseconds while any is in flight,
+    /// which is cheaper than a timer for each. To a thread that was kept busy past it, deadline and answer are due at the
+    /// same time: what arrived meanwhile is let in before a command is given up.
+    fn keep_time(&mut self, cx: &mut Context<'_>) -> Result<(), Cut> {
+        loop {
+            let Some(tick) = &mut self.tick else {
+                if self.shared.lock().waiting.is_empty() {
+                    return Ok(());
+                }
+                self.tick = Some(Box::pin(tokio::time::sleep(TICK)));
+                continue;
+            };
+            if tick.as_mut().poll(cx).is_pending() {
+                return Ok(());
+            }
+            let now = Instant::now();
+            let late: Vec<Answer> = {
+                let mut line = self.shared.lock();
+                if line.waiting.is_empty() {
+                    self.tick = None;
+                    self.turns = 0;
+                    return Ok(());
+                }
+                if self.turns < TURNS && line.waiting.iter().any(|waiting| waiting.is_late(now)) {
+                    self.turns += 1;
+                    // Lets the runtime look at its sockets.
+                    cx.waker().wake_by_ref();
+                    return Ok(());
+                }
+                line.waiting.iter_mut().filter(|waiting| waiting.is_late(now)).map(Waiting::give_up).collect()
+            };
+            self.turns = 0;
+            late.into_iter().for_each(|answer| answer.fail(&Cut::TimedOut));
+            tick.as_mut().reset(now + TICK);
+        }
+    }
+}
+
+impl Shared {
+    // Each critical section leaves the line valid wherever it stops.
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    /// Hands a reply to the command it belongs to; whether there is one.
+    fn take_answer(&mut self, value: Value, done: &mut Vec<Done>) -> bool {
+        let Some(first) = self.waiting.front_mut() else { return false };
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match &mut first.answer {
+            Answer::Many(_, values, left) if *left > 1 => {
+                values.push(value);
+                *left -= 1;
+                return true;
+            }
+            Answer::Nobody(left) if *left > 1 => {
+                *left -= 1;
+                return true;
+            }
+            _ => {}
+        }
+        match self.waiting.pop_front().map(|waiting| waiting.answer) {
+            Some(Answer::One(sender)) => done.push(Done::One(sender, value)),
+            Some(Answer::Many(sender, mut values, _)) => {
+                values.push(value);
+                done.push(Done::Many(sender, values));
+            }
+            Some(Answer::Nobody(_)) | None => {}
+        }
+        true
+    }
+}
+
+impl Waiting {
+    fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now) && !matches!(self.answer, Answer::Nobody(_))
+    }
+
+    /// Leaves the place in the line, so that the answers of others stay theirs.
+    fn give_up(&mut self) -> Answer {
+        let left = match &self.answer {
+            Answer::One(_) => 1,
+            Answer::Many(_, _, left) | Answer::Nobody(left) => *left,
+        };
+        std::mem::replace(&mut self.answer, Answer::Nobody(left))
+    }
+}
+
+impl Answer {
+    fn is_nobodys(&self) -> bool {
+        match self {
+            Self::One(sender) => sender.is_closed(),
+            Self::Many(sender, ..) => sender.is_closed(),
+            Self::Nobody(_) => true,
+        }
+    }
+
+    fn fail(self, cut: &Cut) {
+        // A caller that went away is not told.
+        match self {
+            Self::One(sender) => drop(sender.send(Err(cut.clone()))),
+            Self::Many(sender, ..) => drop(sender.send(Err(cut.clone()))),
+            Self::Nobody(_) => {}
+        }
+    }
+}
+
+/// A complete answer, to be told outside the lock.
+enum Done {
+    One(oneshot::Sender<Result<Value, Cut>>, Value),
+    Many(oneshot::Sender<Result<Vec<Value>, Cut>>, Vec<Value>),
+}
+
+impl Done {
+    fn tell(self) {
+        match self {
+            Self::One(sender, value) => drop(sender.send(Ok(value))),
+            Self::Many(sender, values) => drop(sender.send(Ok(values))),
+        }
+    }
+}
+
+fn closed(why: &str) -> Cut {
+    Cut::Closed(why.to_owned())
+}
+
+fn dropped() -> Cut {
+    closed("the connection was dropped")
+}
+
+fn broken(error: &io::Error) -> Cut {
+    Cut::Closed(error.to_string().to_lowercase())
+}
+
+/// From so many commands in flight or just answered on, the task steps back before it writes.
+const MANY: usize = 8;
+/// How late a command may be failed after its deadline.
+const TICK: Duration = Duration::from_millis(5);
+/// How many turns of the runtime an answer takes from its socket to here, and one more.
+const TURNS: u32 = 2;
+const READ_BYTES: usize = 64 << 10;
+/// A buffer that grew beyond this is given back when it is empty.
+const KEEP_BYTES: usize = 1 << 20;
+/// No command is taken while so many bytes wait to be written.
+const MAX_QUEUED: usize = 64 << 20;
+/// No command is taken while so many answers are to come.
+const MAX_IN_FLIGHT: usize = 1 << 18;
+/// A reply is not longer than this.
+const MAX_REPLY: usize = 1 << 30;
