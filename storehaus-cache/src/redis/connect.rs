@@ -233,7 +233,7 @@ fn try_commands(greeting: &mut Commands, prefix: &str) {
     greeting.add(&[b"SET", key.as_bytes(), &token.to_lease(), b"PX", TEST_MILLIS]);
     greeting.add(&[b"GET", key.as_bytes()]);
     greeting.add(&[b"DEL", key.as_bytes()]);
-    script::release(&key, token).by_text(greeting);
+    script::release(&[(key, token)]).by_text(greeting);
 }
 
 fn is_allowed(command: &str, answer: Result<Value, L2Error>) -> Result<(), L2Error> {

@@ -295,19 +295,18 @@ impl L2 for RedisTier {
         if fills.is_empty() {
             return Ok(Vec::new());
         }
-        let calls: Vec<_> =
-            fills.iter().map(|fill| script::fill(&fill.key, fill.token, &fill.value, millis(fill.ttl))).collect();
+        let calls: Vec<_> = parts(fills).map(script::fill).collect();
         let (answers, link) = self.scripts(&calls).await?;
-        link.trust(answers.into_iter().map(|answer| Ok(count(answer?)? == 1)).collect())
+        let parts = link.trust(answers.into_iter().map(|answer| flags(answer?)).collect::<Result<Vec<_>, _>>())?;
+        let stored: Vec<_> = parts.into_iter().flatten().collect();
+        if stored.len() == fills.len() { Ok(stored) } else { Err(unexpected()) }
     }
 
     async fn release(&self, leases: &[(String, Token)]) -> Result<(), L2Error> {
         if leases.is_empty() {
             return Ok(());
         }
-        let calls: Vec<_> = leases.iter().map(|(key, token)| script::release(key, *token)).collect();
-        let (answers, _) = self.scripts(&calls).await?;
-        answers.into_iter().try_for_each(|answer| answer.map(drop))
+        self.on_keys(leases, script::release, count).await.map(drop)
     }
 
     async fn announce(&self, keys: &[String], token: Token, ttl: Duration) -> Result<Incarnation, L2Error> {
@@ -323,11 +322,7 @@ impl L2 for RedisTier {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let decode = |value| match value {
-            Value::Array(stood) => stood.into_iter().map(|stood| Ok(count(stood)? == 1)).collect::<Result<Vec<_>, _>>(),
-            _ => Err(unexpected()),
-        };
-        let (parts, _) = self.on_keys(keys, |keys| script::renew(keys, token, millis(ttl)), decode).await?;
+        let (parts, _) = self.on_keys(keys, |keys| script::renew(keys, token, millis(ttl)), flags).await?;
         let stood: Vec<bool> = parts.into_iter().flatten().collect();
         if stood.len() == keys.len() { Ok(stood) } else { Err(unexpected()) }
     }
@@ -476,6 +471,30 @@ fn okay(value: Value) -> Result<(), L2Error> {
     }
 }
 
+/// One or zero per key.
+fn flags(value: Value) -> Result<Vec<bool>, L2Error> {
+    match value {
+        Value::Array(flags) => flags.into_iter().map(|flag| Ok(count(flag)? == 1)).collect(),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Fills in calls of bounded size: the server does nothing else during one.
+fn parts(fills: &[Fill]) -> impl Iterator<Item = &[Fill]> {
+    let mut rest = fills;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |fill: &&Fill| {
+            bytes += fill.value.len();
+            bytes <= BYTES_PER_CALL
+        };
+        let len = rest.iter().take(script::KEYS_PER_CALL).take_while(fits).count().max(1).min(rest.len());
+        let (part, others) = rest.split_at(len);
+        rest = others;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
 fn cleared(value: Value) -> Result<Cleared, L2Error> {
     let Value::Array(parts) = value else { return Err(unexpected()) };
     match <[Value; 2]>::try_from(parts) {
@@ -498,6 +517,8 @@ fn millis(ttl: Duration) -> u64 {
 
 const DEFAULT_POOL_SIZE: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
+/// How many bytes of values one call stores, unless a single one is larger.
+const BYTES_PER_CALL: usize = 128 * 1024;
 const SCAN_COUNT: &[u8] = b"1000";
 
 /// A hundred years: the server refuses a life whose end does not fit its clock.

@@ -7,8 +7,9 @@ use redis::Script;
 #[cfg(storehaus_broken)]
 use crate::broken::{self, Bug};
 use crate::codec::header::Token;
-use crate::l2::L2Error;
+use crate::l2::{Fill, L2Error};
 
+use super::millis;
 use super::resp::{Commands, Value, argument, number};
 
 /// One call of a script.
@@ -53,14 +54,18 @@ impl Call<'_> {
     }
 }
 
-/// Stores a value where the lease still stands: 1 if it did, 0 if not.
-pub(super) fn fill<'a>(key: &'a str, token: Token, value: &'a [u8], ttl_millis: u64) -> Call<'a> {
-    call(&FILL, [key], vec![Arg::Lease(token), Arg::Bytes(value), Arg::Number(ttl_millis)])
+/// Stores each value whose lease still stands: per key 1 if it did, 0 if not.
+pub(super) fn fill(fills: &[Fill]) -> Call<'_> {
+    let of = |fill: &'_ Fill| [Arg::Lease(fill.token), Arg::Number(millis(fill.ttl))];
+    let values = fills.iter().map(|fill| Arg::Bytes(&fill.value));
+    let args = fills.iter().flat_map(of).chain(values).collect();
+    call(&FILL, fills.iter().map(|fill| &fill.key), args)
 }
 
-/// Removes the lease if it still stands.
-pub(super) fn release(key: &str, token: Token) -> Call<'_> {
-    call(&RELEASE, [key], vec![Arg::Lease(token)])
+/// Removes each lease that still stands: how many did.
+pub(super) fn release(leases: &[(String, Token)]) -> Call<'_> {
+    let args = leases.iter().map(|(_, token)| Arg::Lease(*token)).collect();
+    call(&RELEASE, leases.iter().map(|(key, _)| key), args)
 }
 
 /// Places a lease where nothing stands, or a value of another type, or what stands starts with `seen`: nil if it did, the
@@ -127,24 +132,59 @@ fn call<'a, K: AsRef<[u8]> + ?Sized + 'a>(
     Call { script, keys: keys.into_iter().map(AsRef::as_ref).collect(), args }
 }
 
+/// How a script begins: `contents` is what stands under the keys, `false` for nothing.
+macro_rules! contents {
+    ($($body:expr),*) => {
+        concat!(
+            "local contents
+if #KEYS == 1 then
+  contents = {redis.pcall('GET', KEYS[1])}
+else
+  contents = redis.pcall('MGET', unpack(KEYS))
+  if contents.err then return contents end
+end
+",
+            $($body),*
+        )
+    };
+}
+
+/// The values come last, in the order of the keys.
 static FILL: LazyLock<Text> = LazyLock::new(|| {
     #[cfg(storehaus_broken)]
     if broken::is(Bug::FillAnyway) {
-        return Text::new("redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1");
+        return Text::new(
+            "local stored = {}
+for at, key in ipairs(KEYS) do
+  redis.call('SET', key, ARGV[2 * #KEYS + at], 'PX', ARGV[2 * at])
+  stored[at] = 1
+end
+return stored",
+        );
     }
-    Text::new(
-        "if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-local done = redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-if done.err then return done end
-return 1",
-    )
+    Text::new(contents!(
+        "local stored = {}
+for at, key in ipairs(KEYS) do
+  stored[at] = 0
+  if contents[at] == ARGV[2 * at - 1] then
+    local done = redis.pcall('SET', key, ARGV[2 * #KEYS + at], 'PX', ARGV[2 * at])
+    if done.err then return done end
+    stored[at] = 1
+  end
+end
+return stored"
+    ))
 });
 
 static RELEASE: LazyLock<Text> = LazyLock::new(|| {
-    Text::new(
-        "if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.pcall('DEL', KEYS[1])",
-    )
+    Text::new(contents!(
+        "local standing = {}
+for at, key in ipairs(KEYS) do
+  if contents[at] == ARGV[at] then standing[#standing + 1] = key end
+end
+if #standing == 0 then return 0 end
+return redis.pcall('DEL', unpack(standing))"
+    ))
 });
 
 static REPLACE: LazyLock<Text> = LazyLock::new(|| {
@@ -161,17 +201,16 @@ return false",
     )
 });
 
-/// What the scripts of intents have in common. `read` takes the content of a key apart, as the writer of the token sees it: `others` are the entries of other
-/// writers whose time has not passed, `last` is the end of the longest of them, `own` says whether the token's stands.
-/// `nil` for anything but intents.
+/// What the scripts of intents have in common. `read` takes a content apart, as the writer of the token sees it: `others` are the entries of other writers
+/// whose time has not passed, `last` is the end of the longest of them, `own` says whether the token's stands. `nil` for
+/// anything but intents.
 macro_rules! intents {
     ($body:literal) => {
-        concat!(
+        contents!(
             "local head = 'SH\\1I'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function read(key, token)
-  local content = redis.pcall('GET', key)
+local function read(content, token)
   if type(content) ~= 'string' or string.sub(content, 1, 4) ~= head or #content < 9 then return nil end
   local set = {
     shared = string.byte(content, 5), changes = struct.unpack('<I4', content, 6), others = {}, last = 0, own = false
@@ -203,18 +242,25 @@ end
     };
 }
 
+/// Most keys hold no intents, and get the same bytes.
 static ANNOUNCE: LazyLock<Text> = LazyLock::new(|| {
     Text::new(intents!(
         "local ends, failed = now + tonumber(ARGV[2]), nil
-for _, key in ipairs(KEYS) do
-  local set = read(key, ARGV[1]) or {shared = 0, changes = 0, others = {}, last = 0}
-  if #set.others > 0 then
-    set.shared = 1
-  elseif not set.own then
-    set.shared = 0
+local alone = head .. string.char(0) .. struct.pack('<I4', 1) .. ARGV[1] .. struct.pack('<I8', ends)
+local text = string.format('%.0f', ends)
+for at, key in ipairs(KEYS) do
+  local set, done = read(contents[at], ARGV[1]), nil
+  if set then
+    if #set.others > 0 then
+      set.shared = 1
+    elseif not set.own then
+      set.shared = 0
+    end
+    add(set, ARGV[1], ends)
+    done = write(key, set)
+  else
+    done = redis.pcall('SET', key, alone, 'PXAT', text)
   end
-  add(set, ARGV[1], ends)
-  local done = write(key, set)
   if done.err then failed = failed or done end
 end
 return failed or redis.status_reply('OK')"
@@ -225,7 +271,7 @@ static RENEW: LazyLock<Text> = LazyLock::new(|| {
     Text::new(intents!(
         "local ends, stood = now + tonumber(ARGV[2]), {}
 for at, key in ipairs(KEYS) do
-  local set = read(key, ARGV[1])
+  local set = read(contents[at], ARGV[1])
   stood[at] = 0
   if set and set.own then
     add(set, ARGV[1], ends)
@@ -242,10 +288,10 @@ return stood"
 /// Without memory for what is left of a set, the set goes: nobody can fill then, and its writers delete after them.
 static CLEAR: LazyLock<Text> = LazyLock::new(|| {
     Text::new(intents!(
-        "local removed, lost, failed = 0, 0, nil
+        "local lost, gone, removed, failed = 0, {}, 0, nil
 for at, key in ipairs(KEYS) do
   local token = ARGV[at]
-  local set = read(key, token)
+  local set = read(contents[at], token)
   if token ~= '' and not (set and set.own) then lost = lost + 1 end
   local remove = true
   if set and #set.others > 0 then
@@ -254,10 +300,11 @@ for at, key in ipairs(KEYS) do
     remove = done.err and string.sub(done.err, 1, 3) == 'OOM'
     if done.err and not remove then failed = failed or done end
   end
-  if remove then
-    local done = redis.pcall('DEL', key)
-    if type(done) == 'table' then failed = failed or done else removed = removed + done end
-  end
+  if remove then gone[#gone + 1] = key end
+end
+if #gone > 0 then
+  removed = redis.pcall('DEL', unpack(gone))
+  if type(removed) == 'table' then failed = failed or removed end
 end
 return failed or {removed, lost}"
     ))
@@ -266,14 +313,21 @@ return failed or {removed, lost}"
 /// Without memory for what is left of a set, the intent stays until its time has passed.
 static WITHDRAW: LazyLock<Text> = LazyLock::new(|| {
     Text::new(intents!(
-        "local failed
-for _, key in ipairs(KEYS) do
-  local set = read(key, ARGV[1])
+        "local gone, failed = {}, nil
+for at, key in ipairs(KEYS) do
+  local set = read(contents[at], ARGV[1])
   if set and set.own then
-    local done
-    if #set.others > 0 then done = write(key, set) else done = redis.pcall('DEL', key) end
-    if type(done) == 'table' and done.err then failed = failed or done end
+    if #set.others > 0 then
+      local done = write(key, set)
+      if done.err then failed = failed or done end
+    else
+      gone[#gone + 1] = key
+    end
   end
+end
+if #gone > 0 then
+  local done = redis.pcall('DEL', unpack(gone))
+  if type(done) == 'table' then failed = failed or done end
 end
 return failed or redis.status_reply('OK')"
     ))

@@ -300,8 +300,11 @@ impl<T: Persist<DB>, DB: Backend> TxStore<'_, T, DB> {
                 }
             };
             // The announcement is polled first: what is sent to the database is known to the change.
-            let (announced, done) =
-                join(announce, run(&write, conn, &self.store.inner.table.sql, context, write.is_batch(), ready(Ok(())))).await;
+            let (announced, done) = join(
+                announce,
+                run(&write, conn, &self.store.inner.table.sql, context, write.is_batch(), ready(Ok(()))),
+            )
+            .await;
             if let (Some(change), Ok(done)) = (change, &done) {
                 change.add(write.assigned(done));
             }

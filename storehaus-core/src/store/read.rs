@@ -112,7 +112,8 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         let table = &self.inner.table;
         let mut loan = table.lender.acquire().await.map_err(|error| context.error(&error))?;
         let mut conn = loan.cancellable();
-        let exists = statement::exists(&mut *conn, &table.sql, &id.to_key()).await.map_err(|error| context.error(&error));
+        let exists =
+            statement::exists(&mut *conn, &table.sql, &id.to_key()).await.map_err(|error| context.error(&error));
         conn.over();
         loan.done(&exists);
         exists

@@ -10,9 +10,9 @@ use chrono::Utc;
 use futures_util::FutureExt as _;
 use futures_util::future::join;
 use storehaus_cache::KeyRef;
-use storehaus_cache::record::RecordCache;
 #[cfg(storehaus_broken)]
 use storehaus_cache::broken::{self, Bug};
+use storehaus_cache::record::RecordCache;
 
 use super::{GenericStore, TableLoader, statement};
 use crate::backend::Backend;
