@@ -71,6 +71,8 @@ pub(super) struct Promise {
     pub(super) late: Duration,
     /// R holds for what a killed instance committed, too.
     pub(super) killed: bool,
+    /// R holds for what an instance could not clear, too.
+    pub(super) owed: bool,
 }
 
 /// The ends of writes and reads of every row.
@@ -124,7 +126,8 @@ impl History {
     pub(super) fn floor(&self, instance: u8, key: u8) -> Floor {
         let now = Instant::now();
         let counts = |ended: &&Ended| {
-            let elsewhere = ended.by != instance && (ended.owed || now - ended.at < self.promise.late);
+            let is_late = now - ended.at < self.promise.late;
+            let elsewhere = ended.by != instance && (self.is_excused(ended) || is_late);
             ended.key == key && !elsewhere
         };
         let ended = self.ended.iter().filter(counts).map(|ended| ended.place).max().unwrap_or(0);
@@ -133,8 +136,12 @@ impl History {
 
     /// What an entry of the server must not be older than: everything whose writer was confirmed.
     pub(super) fn floor_of_entries(&self, key: u8) -> Floor {
-        let confirmed = self.ended.iter().filter(|ended| ended.key == key && !ended.owed);
+        let confirmed = self.ended.iter().filter(|ended| ended.key == key && !self.is_excused(ended));
         confirmed.map(|ended| ended.place).max().unwrap_or(0)
+    }
+
+    fn is_excused(&self, ended: &Ended) -> bool {
+        ended.owed && !self.promise.owed
     }
 
     /// A read that had to return `floor` or later returned this.

@@ -44,6 +44,7 @@ impl Instance {
         let config = CacheConfig::in_process(60, "app").with_coherence(Coherence::Ttl);
         let manager = CacheManager::simulated(config, tier, env)?;
         let mut params = CacheParams::new(manager);
+        params = params.with_coherence(scenario.coherence).with_on_cache_down(scenario.on_cache_down);
         if scenario.negative {
             params = params.with_negative_ttl(60);
         }
@@ -139,6 +140,11 @@ impl Instance {
             let Some(written) = self.execute(actor, statement).await else { return };
             return self.world.end_write(self.id, &written.committed, false);
         }
+        if self.bug == Some(Bug::AnnouncedLate) {
+            let Some(written) = self.execute(actor, statement).await else { return };
+            let Ok(change) = self.cache.announce(ids()).await else { return };
+            return self.end(change, written).await;
+        }
         let Ok(change) = self.cache.announce(ids()).await else { return };
         let Some(written) = self.execute(actor, statement).await else { return };
         self.end(change, written).await;
@@ -200,6 +206,10 @@ impl Instance {
             }
             _ => {}
         }
+        if written.unknown && self.bug != Some(Bug::UnknownSettled) {
+            change.doubt().await;
+            return self.world.end_write(self.id, committed, self.owes().await);
+        }
         let settled = change.settle().await;
         self.world.end_write(self.id, committed, settled.is_err() || self.owes().await);
     }
@@ -225,7 +235,16 @@ impl Instance {
             let committed = changed.iter().map(|key| (key, state.database.last(key))).collect();
             Written { committed, unknown: fate == Fate::ReplyLost }
         });
-        served.await
+        if !matches!(statement, Statement::Write(..) | Statement::Commit(_)) {
+            return served.await;
+        }
+        tokio::select! {
+            biased;
+            written = served => written,
+            () = self.world.breaks(actor, what, keys) => {
+                Some(Written { committed: self.world.state().break_off(actor), unknown: true })
+            }
+        }
     }
 }
 

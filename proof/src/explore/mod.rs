@@ -38,6 +38,7 @@ mod command;
 mod database;
 mod history;
 mod instance;
+mod intents;
 mod memory;
 mod mishap;
 mod scenario;
@@ -156,12 +157,13 @@ fn explore(scenario: &Scenario, limits: Limits) -> Result<Findings, String> {
 /// Adds the line of a scenario, and the way to what was found.
 fn add(report: &mut Report, traces: &mut String, scenario: &Scenario, findings: &Findings) -> Result<(), String> {
     let target = if scenario.breaks { "broken" } else { "holds" };
-    report.row(scenario.name, figure(findings), target, findings.found.is_some() == scenario.breaks);
+    let label = scenario.label();
+    report.row(&label, figure(findings), target, findings.found.is_some() == scenario.breaks);
     let Some(found) = &findings.found else { return Ok(()) };
     let choices = search::shorten(scenario, &found.choices)?;
     let told = tell(scenario, &choices)?;
     let list: Vec<_> = choices.iter().map(usize::to_string).collect();
-    writeln!(traces, "found: {}\n{told}   --replay \"{}:{}\"\n", found.breach, scenario.name, list.join(","))
+    writeln!(traces, "found: {}\n{told}   --replay \"{}:{}\"\n", found.breach, label, list.join(","))
         .map_err(|e| e.to_string())
 }
 
@@ -180,7 +182,7 @@ fn figure(findings: &Findings) -> String {
 fn tell(scenario: &Scenario, choices: &[usize]) -> Result<String, String> {
     let mut replay = Replay::new(choices);
     let ended = schedule::run(scenario, &mut replay, None, true)?;
-    let mut text = format!("{}:\n", scenario.name);
+    let mut text = format!("{}:\n", scenario.label());
     for (at, (step, notes)) in replay.told.iter().enumerate() {
         writeln!(text, "  {:>3}. {step}", at + 1).map_err(|error| error.to_string())?;
         for note in notes {
@@ -202,7 +204,7 @@ fn replay(schedule: &str) -> Result<Report, String> {
     let choices = list.split(',').filter(|choice| !choice.is_empty()).map(str::parse);
     let choices: Vec<usize> = choices.collect::<Result<_, _>>().map_err(|_| unknown())?;
     let scenarios = catalogue::all();
-    let scenario = scenarios.iter().find(|scenario| scenario.name == name).ok_or_else(unknown)?;
+    let scenario = scenarios.iter().find(|scenario| scenario.label() == name).ok_or_else(unknown)?;
     let told = tell(scenario, &choices)?;
     io::stdout().write_all(told.as_bytes()).map_err(|error| error.to_string())?;
     let mut report = Report::new("explore");

@@ -185,7 +185,10 @@ impl Schedule<'_> {
                 if is_done() && state.is_over() && !state.is_owing() {
                     return;
                 }
-                self.enabled.iter().copied().find(|step| !matches!(step.phase, Phase::Leave | Phase::Fault))
+                self.enabled
+                    .iter()
+                    .copied()
+                    .find(|step| !matches!(step.phase, Phase::Break | Phase::Leave | Phase::Fault))
             };
             self.take(step.unwrap_or(TIME)).await;
         }

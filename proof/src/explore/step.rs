@@ -25,6 +25,8 @@ pub(super) enum Phase {
     Serve,
     /// An actor begins an operation.
     Begin,
+    /// The connection to the database breaks while a statement is on its way.
+    Break,
     /// The caller goes away.
     Leave,
     /// The command or statement is executed and its reply is lost.
@@ -171,6 +173,7 @@ impl fmt::Display for Step {
             Phase::Answer => write!(f, "{who}: {what}{keys} is answered")?,
             Phase::Serve => write!(f, "{who}: {what}{keys} is executed")?,
             Phase::Begin => write!(f, "{who}: begins {what}{keys}")?,
+            Phase::Break => write!(f, "{who}: the connection of {what}{keys} breaks")?,
             Phase::Leave => write!(f, "{who}: the caller of {what}{keys} goes away")?,
             Phase::LoseReply => write!(f, "{who}: {what}{keys} is executed and its reply is lost")?,
             Phase::Fault => write!(f, "{who}: {what}{keys}")?,

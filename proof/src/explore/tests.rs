@@ -9,7 +9,7 @@ use super::search::{Findings, Limits, Replay, explore, shorten};
 const LIMITS: Limits = Limits { schedules: 200, seed: 1 };
 
 fn named(name: &str) -> Scenario {
-    catalogue::all().into_iter().find(|scenario| scenario.name == name).unwrap()
+    catalogue::all().into_iter().find(|scenario| scenario.label() == name).unwrap()
 }
 
 #[test]

@@ -77,6 +77,13 @@ impl World {
         }
     }
 
+    /// Waits until the connection of a writer breaks.
+    pub(super) async fn breaks(self: &Arc<Self>, actor: u8, what: &'static str, keys: Keys) {
+        if self.gate(Phase::Break, actor, what, keys).await.is_none() {
+            std::future::pending().await
+        }
+    }
+
     async fn gate(self: &Arc<Self>, phase: Phase, actor: u8, what: &'static str, keys: Keys) -> Option<()> {
         let (open, opened) = oneshot::channel();
         // Whoever looks on from outside is always let through.
