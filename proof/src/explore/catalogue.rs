@@ -7,6 +7,7 @@ use storehaus_cache::{Coherence, OnCacheDown};
 use super::broken::Bug;
 use super::database::Change::{Delete, Put};
 use super::history::Promise;
+use super::instance::INTENT_TTL;
 use super::mishap::Mishaps;
 use super::scenario::Op::{Read, ReadMany, Transaction, Write};
 use super::scenario::{Actor, Ends, Scenario, Search, Tiers, here, there};
@@ -42,8 +43,21 @@ const KILL: Scenario = Scenario {
     promise: Promise { killed: true, ..BASE.promise },
     ..BASE
 };
+/// Two writers of one row, the first of which may be killed, and a reader.
+const KILL_ONE: Scenario =
+    Scenario { actors: &[WRITER, WRITER_THERE, READER_THERE], search: Search::Random(20_000), ..KILL };
+/// The other writer rolls back.
+const KILL_BESIDE: Scenario =
+    Scenario { actors: &[WRITER, there(&[Transaction(&[0], Ends::Rollback)]), READER_THERE], ..KILL_ONE };
 /// A writer whose COMMIT may be executed after it has given up.
 const BREAK: Scenario = Scenario { mishaps: Mishaps { breaks: 1, ..CALM }, actors: &[READER, WRITER], ..BASE };
+/// Nothing stands in for the intent: what is committed late counts once its writer's process has looked after it.
+const UNDECIDED: Scenario =
+    Scenario { promise: Promise { undecided: LOOKED_AFTER, ..BASE.promise }, search: Search::Deviations(4), ..BREAK };
+/// [`UNDECIDED`] without an intent.
+const UNDECIDED_UNMARKED: Scenario = Scenario { coherence: Coherence::Ttl, search: Search::All, ..UNDECIDED };
+/// The time of an intent, and of what ends it.
+const LOOKED_AFTER: Duration = INTENT_TTL.saturating_add(Duration::from_secs(2));
 /// A writer that may lose its connection to Redis; what it commits counts everywhere all the same.
 const CUT_OFF: Scenario = Scenario {
     instances: TWO,
@@ -265,18 +279,8 @@ const MARKED: &[Scenario] = &[
         actors: &[here(&[Transaction(&[0, 1], Ends::Commit)]), there(&[ReadMany(&[0, 1])])],
         ..KILL
     },
-    Scenario {
-        name: "one of two writers killed",
-        actors: &[WRITER, WRITER_THERE, READER_THERE],
-        search: Search::Deviations(4),
-        ..KILL
-    },
-    Scenario {
-        name: "writer killed beside one that rolls back",
-        actors: &[WRITER, there(&[Transaction(&[0], Ends::Rollback)]), READER_THERE],
-        search: Search::Deviations(4),
-        ..KILL
-    },
+    Scenario { name: "one of two writers killed", ..KILL_ONE },
+    Scenario { name: "writer killed beside one that rolls back", ..KILL_BESIDE },
     Scenario { name: "the connection of a COMMIT breaks", ..BREAK },
     Scenario {
         name: "the connection of a COMMIT breaks, in process",
@@ -290,6 +294,33 @@ const MARKED: &[Scenario] = &[
         actors: &[TWICE, WRITER],
         search: Search::Deviations(4),
         ..BREAK
+    },
+    Scenario {
+        name: "the connection of a COMMIT breaks, its intent evicted",
+        actors: &[TWICE, WRITER],
+        mishaps: Mishaps { evictions: 1, timers: 3, ..BREAK.mishaps },
+        ..UNDECIDED
+    },
+    Scenario {
+        name: "the connection of a COMMIT breaks, FLUSHALL, two instances",
+        instances: TWO,
+        actors: &[READER_THERE, WRITER],
+        mishaps: Mishaps { flushes: 1, timers: 2, ..BREAK.mishaps },
+        ..UNDECIDED
+    },
+    Scenario {
+        name: "the connection of a COMMIT breaks, its writer cut off",
+        instances: TWO,
+        actors: &[TWICE_THERE, WRITER],
+        mishaps: Mishaps { cuts: 1, ..BREAK.mishaps },
+        ..UNDECIDED
+    },
+    Scenario { name: "the connection of a COMMIT breaks", ..UNDECIDED_UNMARKED },
+    Scenario {
+        name: "the connection of a COMMIT breaks, in process",
+        instances: &[Tiers::Local],
+        actors: &[TWICE, WRITER],
+        ..UNDECIDED_UNMARKED
     },
     Scenario { name: "writer cut off, strict", coherence: Coherence::Strict, ..CUT_OFF },
     Scenario { name: "writer cut off, refuses", on_cache_down: OnCacheDown::Refuse, ..CUT_OFF },
@@ -311,6 +342,12 @@ pub(super) const LIMITS: &[Scenario] = &[
     Scenario {
         name: "limit: the connection of an unmarked COMMIT breaks",
         coherence: Coherence::Ttl,
+        breaks: true,
+        ..BREAK
+    },
+    Scenario {
+        name: "limit: the connection of a COMMIT breaks and its intent is evicted",
+        mishaps: Mishaps { evictions: 1, ..BREAK.mishaps },
         breaks: true,
         ..BREAK
     },
@@ -373,19 +410,13 @@ const MISTAKES: &[(Bug, &str, Scenario)] = &[
     (Bug::AnnouncedLate, "announced after COMMIT", KILL),
     (Bug::IntentNotPlaced, "intent not placed", KILL),
     (Bug::IntentsNotSeen, "intents not seen by readers", KILL),
+    (Bug::ClearTakesAll, "the intents of others cleared", KILL_ONE),
+    (Bug::WithdrawTakesAll, "the intents of others withdrawn", KILL_BESIDE),
+    (Bug::UnknownSettled, "unknown outcome of an unmarked COMMIT taken for over", UNDECIDED_UNMARKED),
     (
-        Bug::ClearTakesAll,
-        "the intents of others cleared",
-        Scenario { actors: &[WRITER, WRITER_THERE, READER_THERE], search: Search::Deviations(4), ..KILL },
-    ),
-    (
-        Bug::WithdrawTakesAll,
-        "the intents of others withdrawn",
-        Scenario {
-            actors: &[WRITER, there(&[Transaction(&[0], Ends::Rollback)]), READER_THERE],
-            search: Search::Deviations(4),
-            ..KILL
-        },
+        Bug::UnknownSettled,
+        "unknown outcome taken for over, in process",
+        Scenario { instances: &[Tiers::Local], actors: &[TWICE, WRITER], ..UNDECIDED_UNMARKED },
     ),
     (Bug::UnknownSettled, "unknown outcome taken for over", BREAK),
 ];

@@ -93,7 +93,7 @@ impl Memory {
             Command::Announce(keys, token, ttl) => {
                 if self.bug != Some(Bug::IntentNotPlaced) {
                     let ends = self.now() + ttl.as_millis() as u64;
-                    keys.iter().try_for_each(|key| self.announce(key, *token, ends))?;
+                    each(keys, |key| self.announce(key, *token, ends))?;
                 }
                 Answer::Announced(self.incarnation())
             }
@@ -149,7 +149,7 @@ impl Memory {
                 Answer::Replaced(replies.collect())
             }
             Command::Withdraw(keys, token) => {
-                keys.iter().try_for_each(|key| self.withdraw(key, *token))?;
+                each(keys, |key| self.withdraw(key, *token))?;
                 Answer::Done
             }
             Command::Ttl(key) => {
@@ -279,4 +279,9 @@ impl Memory {
         let now = Instant::now();
         self.keys.extract_if(.., |_, entry| entry.expires <= now).map(|(key, _)| key).collect()
     }
+}
+
+/// Does it for every key, whatever becomes of the others; the first failure.
+fn each(keys: &[String], mut with: impl FnMut(&str) -> Result<(), L2Error>) -> Result<(), L2Error> {
+    keys.iter().map(|key| with(key)).fold(Ok(()), Result::and)
 }

@@ -148,6 +148,15 @@ impl Schedule<'_> {
     async fn wind_up(&mut self, scenario: &Scenario) {
         self.world.state().mishaps.end();
         self.calm(|| true).await;
+        let undecided = self.world.state().history.undecided();
+        if !undecided.is_zero() {
+            // What was committed late counts from here on.
+            tokio::time::advance(undecided).await;
+            self.world.settle().await;
+            let mut state = self.world.state();
+            state.check_entries();
+            self.ended.breach = self.ended.breach.take().or(state.breach.take());
+        }
         let living: Vec<u8> = {
             let state = self.world.state();
             (0..state.instances()).filter(|instance| !state.mishaps.is_dead(*instance)).collect()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use storehaus_cache::codec::header::{self, Content as Entry, Expected, Millis};
 use storehaus_cache::codec::{Cacheable, from_bytes};
+use tokio::time::Instant;
 
 use super::broken::Bug;
 use super::command::{Answered, Command};
@@ -46,6 +47,8 @@ pub(super) struct State {
     pub(super) open_commits: Vec<(Session, u8, usize)>,
     /// Sessions whose connection broke: what they sent is executed all the same.
     pub(super) broken_off: Vec<Session>,
+    /// Until when each instance looks after a write whose outcome it does not know.
+    pub(super) doubts: Vec<(u8, Instant)>,
     /// What every read came to.
     pub(super) outcome: Vec<(u8, u8, Content)>,
     /// What happened within the steps, when somebody wants to know.
@@ -116,6 +119,7 @@ impl State {
             running: vec![0; scenario.instances.len()],
             open_commits: Vec::new(),
             broken_off: Vec::new(),
+            doubts: Vec::new(),
             outcome: Vec::new(),
             notes: told.then(Vec::new),
             early: Vec::new(),
@@ -138,8 +142,11 @@ impl State {
         self.waiting.retain(|waiting| {
             !waiting.gone || (matches!(waiting.work, Work::Serve(_)) && waiting.touches.changes_anything())
         });
-        let (mut waits, mut moves) = (false, false);
+        // A process looks after a doubtful write for some time: what its caller waits for may come after that.
+        let (mut waits, mut moves) = (self.next_doubt().is_some(), false);
+        let mut undecided = false;
         for waiting in &self.waiting {
+            undecided |= waiting.gone && waiting.statement.is_some();
             let dead = mishaps.is_dead(waiting.instance);
             let step = waiting.step;
             match step.phase {
@@ -165,18 +172,26 @@ impl State {
             }
         }
         mishaps.enabled(self, into);
-        // Somebody who waits for nothing but time gets it.
-        if (waits && mishaps.timers > 0) || (!moves && !self.is_over()) {
+        // Somebody who waits for nothing but time gets it. The database decides before anybody's time is over.
+        if (waits && !undecided && mishaps.timers > 0) || (!moves && !self.is_over()) {
             into.push(TIME);
         }
         into.sort_unstable();
     }
 
-    /// Whether every actor has come to its end and nothing is on its way.
+    /// When a living instance next is done with a write whose outcome it does not know.
+    pub(super) fn next_doubt(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let open = self.doubts.iter().filter(|(by, until)| *until > now && !self.mishaps.is_dead(*by));
+        open.map(|(_, until)| *until).min()
+    }
+
+    /// Whether every actor has come to its end, nothing is on its way, and no write is in doubt.
     pub(super) fn is_over(&self) -> bool {
         let dead = |instance: u8| self.mishaps.is_dead(instance);
         let mut running = (0..).zip(&self.running);
         running.all(|(instance, running)| *running == 0 || dead(instance))
+            && self.next_doubt().is_none()
             && self.waiting.iter().all(|waiting| dead(waiting.instance) && waiting.step.phase != Phase::Serve)
     }
 
@@ -333,9 +348,12 @@ impl State {
             if self.mishaps.is_dead(by) {
                 self.end_killed(by);
             } else if self.broken_off.contains(&session) {
-                // Nobody reports it any more: it counts when it happens.
-                let committed = self.commits_of(session);
-                committed.into_iter().for_each(|(key, place)| self.end_commit(key, place, by, false));
+                // Nobody reports it any more.
+                for (key, place) in self.commits_of(session) {
+                    self.open_commits.retain(|(_, row, at)| (*row, *at) != (key, place));
+                    self.footprint.write(Resource::Ended(key));
+                    self.history.commit_late(key, place, by);
+                }
             }
         }
         if let Some(twin) = self.twin.clone() {

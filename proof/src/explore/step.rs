@@ -31,10 +31,10 @@ pub(super) enum Phase {
     Leave,
     /// The command or statement is executed and its reply is lost.
     LoseReply,
-    /// Something breaks.
-    Fault,
     /// The next timer fires.
     Time,
+    /// Something breaks.
+    Fault,
 }
 
 /// Who takes a step.
