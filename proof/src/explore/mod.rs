@@ -25,10 +25,12 @@
 //! - Nobody waits for ever, and no task panics.
 //!
 //! A writer whose clearing is in its instance's journal counts for other instances once the journal is delivered. A
-//! write whose COMMIT has an unknown outcome counts from its report.
+//! write whose COMMIT has an unknown outcome counts from its report, or from its COMMIT if that comes later; where a
+//! scenario says so, only once its writer's process has looked after it for the time of an intent.
 //!
 //! # Bounds
-//! A timer fires when nothing else can happen, or when the scenario lets it fire early. Statements are not reordered
+//! A timer fires when nothing else can happen, or when the scenario lets it fire early. A schedule lasts until no write is
+//! in doubt any more; what was sent to the database is decided before that. Statements are not reordered
 //! with the end of their own writer: a writer waits for its database. Writers are those of the store, statement by
 //! statement, but their SQL is not: `GenericStore` is not part of this.
 
@@ -85,8 +87,8 @@ const TWIN_SCHEDULES: u64 = 50;
 /// # Errors
 /// When the servers cannot be reached, two runs of a schedule differ, or there is no such schedule to replay.
 pub async fn run(options: Options) -> Result<Report, Failure> {
-    if let Some(schedule) = &options.replay {
-        return Ok(replay(schedule)?);
+    if let Some(schedule) = options.replay {
+        return Ok(tokio::task::spawn_blocking(move || replay(&schedule)).await??);
     }
     let (database, redis) = (std::env::var("DATABASE_URL")?, std::env::var("REDIS_URL")?);
     let seed = options.seed;

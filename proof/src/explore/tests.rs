@@ -26,7 +26,7 @@ fn mistakes_are_found() {
     let slow = [Bug::ClearTakesAll, Bug::LeaseIncarnationIgnored, Bug::WithdrawTakesAll];
     let quick = |scenario: &Scenario| !scenario.bug.is_some_and(|bug| slow.contains(&bug));
     for scenario in catalogue::broken().into_iter().chain(catalogue::LIMITS.to_vec()).filter(quick) {
-        let findings = explore(&scenario, Limits { schedules: 2_000, ..LIMITS }, None).unwrap();
+        let findings = explore(&scenario, Limits { schedules: 5_000, ..LIMITS }, None).unwrap();
         assert!(findings.found.is_some(), "{} is not found in {} schedules", scenario.name, findings.schedules);
     }
 }
