@@ -357,7 +357,12 @@ pub(super) const LIMITS: &[Scenario] = &[
         breaks: true,
         ..KILL
     },
-    Scenario { name: "limit: a writer cut off proceeds, and others learn of it late", breaks: true, ..CUT_OFF },
+    Scenario {
+        name: "limit: a writer cut off proceeds, and others learn of it late",
+        breaks: true,
+        search: Search::Deviations(2),
+        ..CUT_OFF
+    },
 ];
 
 /// The mistakes, each in a small scenario that holds without it.
