@@ -120,9 +120,10 @@ impl History {
         self.ended.push(Ended { key, place, by, at: Instant::now() + self.promise.undecided, owed: false });
     }
 
-    /// How long something may be committed that does not count yet.
+    /// How long it takes until everything counts that was committed.
     pub(super) fn undecided(&self) -> Duration {
-        self.promise.undecided
+        let now = Instant::now();
+        self.ended.iter().map(|ended| ended.at.saturating_duration_since(now)).max().unwrap_or_default()
     }
 
     /// An instance has delivered what it owed.

@@ -150,7 +150,7 @@ impl Schedule<'_> {
         self.calm(|| true).await;
         let undecided = self.world.state().history.undecided();
         if !undecided.is_zero() {
-            // What was committed late counts from here on.
+            // What was committed late counts from here on. Not later: entries expire.
             tokio::time::advance(undecided).await;
             self.world.settle().await;
             self.world.state().check_entries();
