@@ -5,6 +5,8 @@
 pub(super) enum Bug {
     /// The writer is acknowledged before the cache is cleared.
     AckBeforeClear,
+    /// The writer announces what it does after it has done it.
+    AnnouncedLate,
     /// The writer clears the cache before it commits.
     ClearBeforeCommit,
     /// An error of the clearing is taken for success.
@@ -13,6 +15,8 @@ pub(super) enum Bug {
     ClearIgnored,
     /// The server skips the last of several keys to clear.
     ClearSkipsLast,
+    /// A clearing removes the intents of others too.
+    ClearTakesAll,
     /// A load returns rows that are not committed.
     DirtyRead,
     /// A lease is granted and not placed; a fill goes where nothing stands.
@@ -21,6 +25,10 @@ pub(super) enum Bug {
     FillWithoutLease,
     /// Every server is taken for the first one.
     IncarnationIgnored,
+    /// An intent is confirmed and not placed.
+    IntentNotPlaced,
+    /// Readers take a key with intents for an empty one.
+    IntentsNotSeen,
     /// A lease of a former server is taken for one of this server.
     LeaseIncarnationIgnored,
     /// The writer clears Redis and not what it holds in process.
@@ -33,4 +41,8 @@ pub(super) enum Bug {
     TokenReused,
     /// A write whose outcome is unknown is taken for one that did nothing.
     UnknownNotCleared,
+    /// A write whose outcome is unknown is taken for one that is over.
+    UnknownSettled,
+    /// A rolled-back writer removes the intents of others too.
+    WithdrawTakesAll,
 }

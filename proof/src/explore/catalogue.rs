@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use storehaus_cache::{Coherence, OnCacheDown};
+
 use super::broken::Bug;
 use super::database::Change::{Delete, Put};
 use super::history::Promise;
+use super::instance::INTENT_TTL;
 use super::mishap::Mishaps;
 use super::scenario::Op::{Read, ReadMany, Transaction, Write};
 use super::scenario::{Actor, Ends, Scenario, Search, Tiers, here, there};
@@ -19,6 +22,7 @@ const READER: Actor = here(&[Read(0)]);
 const TWICE: Actor = here(&[Read(0), Read(0)]);
 const WRITER: Actor = here(&[Write(&[0], Put)]);
 const READER_THERE: Actor = there(&[Read(0)]);
+const TWICE_THERE: Actor = there(&[Read(0), Read(0)]);
 const WRITER_THERE: Actor = there(&[Write(&[0], Put)]);
 
 /// How late an instance with entries in process may learn of the writes of another.
@@ -30,6 +34,40 @@ const PAIR: Scenario = Scenario { instances: TWO, actors: &[READER, READER_THERE
 const LOCAL: Scenario = Scenario { instances: &[Tiers::Local], actors: &[TWICE, WRITER], ..BASE };
 /// In process over Redis.
 const BOTH: Scenario = Scenario { instances: &[Tiers::Both(LATE)], ..LOCAL };
+/// A writer that may be killed; what it committed counts.
+const KILL: Scenario = Scenario {
+    instances: TWO,
+    warm: &[1],
+    actors: &[WRITER, READER_THERE],
+    mishaps: Mishaps { killed: Some(0), ..CALM },
+    promise: Promise { killed: true, ..BASE.promise },
+    ..BASE
+};
+/// Two writers of one row, the first of which may be killed, and a reader.
+const KILL_ONE: Scenario =
+    Scenario { actors: &[WRITER, WRITER_THERE, READER_THERE], search: Search::Random(20_000), ..KILL };
+/// The other writer rolls back.
+const KILL_BESIDE: Scenario =
+    Scenario { actors: &[WRITER, there(&[Transaction(&[0], Ends::Rollback)]), READER_THERE], ..KILL_ONE };
+/// A writer whose COMMIT may be executed after it has given up.
+const BREAK: Scenario = Scenario { mishaps: Mishaps { breaks: 1, ..CALM }, actors: &[READER, WRITER], ..BASE };
+/// Nothing stands in for the intent: what is committed late counts once its writer's process has looked after it.
+const UNDECIDED: Scenario =
+    Scenario { promise: Promise { undecided: LOOKED_AFTER, ..BASE.promise }, search: Search::Deviations(4), ..BREAK };
+/// [`UNDECIDED`] without an intent.
+const UNDECIDED_UNMARKED: Scenario = Scenario { coherence: Coherence::Ttl, search: Search::All, ..UNDECIDED };
+/// The time of an intent, and of what ends it.
+const LOOKED_AFTER: Duration = INTENT_TTL.saturating_add(Duration::from_secs(2));
+/// A writer that may lose its connection to Redis; what it commits counts everywhere all the same.
+const CUT_OFF: Scenario = Scenario {
+    instances: TWO,
+    warm: &[1],
+    actors: &[WRITER, TWICE_THERE],
+    mishaps: Mishaps { cuts: 1, ..CALM },
+    promise: Promise { owed: true, ..BASE.promise },
+    search: Search::Deviations(4),
+    ..BASE
+};
 /// In process over Redis, with a writer elsewhere.
 const ELSEWHERE: Scenario =
     Scenario { instances: &[Tiers::Both(LATE), Tiers::Redis], promise: Promise { late: LATE, ..BASE.promise }, ..BASE };
@@ -41,7 +79,14 @@ pub(super) fn all() -> Vec<Scenario> {
 
 /// Everything that must hold.
 pub(super) fn sound() -> Vec<Scenario> {
-    [UNDISTURBED, DISTURBED, IN_PROCESS].concat()
+    let common = [UNDISTURBED, DISTURBED, IN_PROCESS].concat();
+    let unmarked = common.iter().map(|scenario| Scenario { coherence: Coherence::Ttl, ..*scenario });
+    let marked = common.iter().map(|scenario| {
+        // Where no intent gets lost and nobody may be late, reads do not go back.
+        let monotonic = !scenario.is_disturbed() && scenario.promise.late.is_zero();
+        Scenario { promise: Promise { monotonic, ..scenario.promise }, ..*scenario }
+    });
+    marked.chain(MARKED.iter().copied()).chain(unmarked).collect()
 }
 
 /// Nothing breaks.
@@ -225,26 +270,98 @@ const IN_PROCESS: &[Scenario] = &[
     },
 ];
 
+/// What intents are for.
+const MARKED: &[Scenario] = &[
+    Scenario { name: "writer killed", actors: &[WRITER, TWICE_THERE], ..KILL },
+    Scenario {
+        name: "writer killed in a transaction",
+        rows: &[true, true],
+        actors: &[here(&[Transaction(&[0, 1], Ends::Commit)]), there(&[ReadMany(&[0, 1])])],
+        ..KILL
+    },
+    Scenario { name: "one of two writers killed", ..KILL_ONE },
+    Scenario { name: "writer killed beside one that rolls back", ..KILL_BESIDE },
+    Scenario { name: "the connection of a COMMIT breaks", ..BREAK },
+    Scenario {
+        name: "the connection of a COMMIT breaks, in process",
+        instances: &[Tiers::Local],
+        actors: &[TWICE, WRITER],
+        ..BREAK
+    },
+    Scenario {
+        name: "the connection of a COMMIT breaks, in process over Redis",
+        instances: &[Tiers::Both(LATE)],
+        actors: &[TWICE, WRITER],
+        search: Search::Deviations(4),
+        ..BREAK
+    },
+    Scenario {
+        name: "the connection of a COMMIT breaks, its intent evicted",
+        actors: &[TWICE, WRITER],
+        mishaps: Mishaps { evictions: 1, timers: 3, ..BREAK.mishaps },
+        ..UNDECIDED
+    },
+    Scenario {
+        name: "the connection of a COMMIT breaks, FLUSHALL, two instances",
+        instances: TWO,
+        actors: &[READER_THERE, WRITER],
+        mishaps: Mishaps { flushes: 1, timers: 2, ..BREAK.mishaps },
+        ..UNDECIDED
+    },
+    Scenario {
+        name: "the connection of a COMMIT breaks, its writer cut off",
+        instances: TWO,
+        actors: &[TWICE_THERE, WRITER],
+        mishaps: Mishaps { cuts: 1, ..BREAK.mishaps },
+        ..UNDECIDED
+    },
+    Scenario { name: "the connection of a COMMIT breaks", ..UNDECIDED_UNMARKED },
+    Scenario {
+        name: "the connection of a COMMIT breaks, in process",
+        instances: &[Tiers::Local],
+        actors: &[TWICE, WRITER],
+        ..UNDECIDED_UNMARKED
+    },
+    Scenario { name: "writer cut off, strict", coherence: Coherence::Strict, ..CUT_OFF },
+    Scenario { name: "writer cut off, refuses", on_cache_down: OnCacheDown::Refuse, ..CUT_OFF },
+];
+
 /// What the protocol does not promise: each must be found broken, or too little is asked.
 pub(super) const LIMITS: &[Scenario] = &[
     Scenario {
-        name: "limit: reads are monotonic before the acknowledgement",
+        name: "limit: unmarked writes are seen before their acknowledgement, or not",
         promise: Promise { monotonic: true, ..BASE.promise },
+        coherence: Coherence::Ttl,
         instances: &[Tiers::Redis, Tiers::Off],
         warm: &[0],
         actors: &[READER, READER_THERE, WRITER],
         breaks: true,
         ..BASE
     },
+    Scenario { name: "limit: an unmarked writer killed after COMMIT", coherence: Coherence::Ttl, breaks: true, ..KILL },
     Scenario {
-        name: "limit: a writer killed after COMMIT leaves no stale entry",
-        promise: Promise { killed: true, ..BASE.promise },
-        instances: TWO,
-        warm: &[1],
-        actors: &[WRITER, READER_THERE],
-        mishaps: Mishaps { killed: Some(0), ..CALM },
+        name: "limit: the connection of an unmarked COMMIT breaks",
+        coherence: Coherence::Ttl,
         breaks: true,
-        ..BASE
+        ..BREAK
+    },
+    Scenario {
+        name: "limit: the connection of a COMMIT breaks and its intent is evicted",
+        mishaps: Mishaps { evictions: 1, ..BREAK.mishaps },
+        breaks: true,
+        ..BREAK
+    },
+    Scenario {
+        name: "limit: a writer killed after its intent was evicted",
+        mishaps: Mishaps { evictions: 1, ..KILL.mishaps },
+        breaks: true,
+        ..KILL
+    },
+    Scenario {
+        name: "limit: a writer cut off proceeds, and others learn of it late",
+        breaks: true,
+        search: Search::Deviations(2),
+        ..CUT_OFF
     },
 ];
 
@@ -253,9 +370,11 @@ pub(super) fn broken() -> Vec<Scenario> {
     MISTAKES.iter().map(|(bug, name, scenario)| Scenario { name, bug: Some(*bug), breaks: true, ..*scenario }).collect()
 }
 
-const MISS: Scenario = Scenario { actors: &[READER, WRITER], ..BASE };
+/// Without intents, which would make up for many a mistake.
+const UNMARKED: Scenario = Scenario { coherence: Coherence::Ttl, ..BASE };
+const MISS: Scenario = Scenario { actors: &[READER, WRITER], ..UNMARKED };
 const HIT: Scenario = Scenario { warm: &[0], ..MISS };
-const FAILOVER: Scenario = Scenario { mishaps: Mishaps { failovers: 1, ..CALM }, ..BASE };
+const FAILOVER: Scenario = Scenario { mishaps: Mishaps { failovers: 1, ..CALM }, ..UNMARKED };
 
 const MISTAKES: &[(Bug, &str, Scenario)] = &[
     (Bug::AckBeforeClear, "acknowledged before the clearing", HIT),
@@ -270,7 +389,7 @@ const MISTAKES: &[(Bug, &str, Scenario)] = &[
     (
         Bug::DirtyRead,
         "uncommitted row filled",
-        Scenario { actors: &[READER, here(&[Transaction(&[0], Ends::Rollback)])], ..BASE },
+        Scenario { actors: &[READER, here(&[Transaction(&[0], Ends::Rollback)])], ..UNMARKED },
     ),
     (Bug::FillIfAbsent, "fill where nothing stands", MISS),
     (Bug::FillWithoutLease, "fill without a look at the lease", MISS),
@@ -287,10 +406,22 @@ const MISTAKES: &[(Bug, &str, Scenario)] = &[
     (Bug::LocalForgotten, "in-process tier not cleared", Scenario { instances: &[Tiers::Both(LATE)], ..HIT }),
     (Bug::LaggingReplica, "load from a replica that lags", MISS),
     (Bug::SelectBeforeLease, "row read before the lease", MISS),
-    (Bug::TokenReused, "lease token used again", PAIR),
+    (Bug::TokenReused, "lease token used again", Scenario { coherence: Coherence::Ttl, ..PAIR }),
     (
         Bug::UnknownNotCleared,
         "unknown outcome not cleared",
         Scenario { actors: &[WRITER], mishaps: Mishaps { lost_replies: 1, ..CALM }, ..HIT },
     ),
+    (Bug::AnnouncedLate, "announced after COMMIT", KILL),
+    (Bug::IntentNotPlaced, "intent not placed", KILL),
+    (Bug::IntentsNotSeen, "intents not seen by readers", KILL),
+    (Bug::ClearTakesAll, "the intents of others cleared", KILL_ONE),
+    (Bug::WithdrawTakesAll, "the intents of others withdrawn", KILL_BESIDE),
+    (Bug::UnknownSettled, "unknown outcome of an unmarked COMMIT taken for over", UNDECIDED_UNMARKED),
+    (
+        Bug::UnknownSettled,
+        "unknown outcome taken for over, in process",
+        Scenario { instances: &[Tiers::Local], actors: &[TWICE, WRITER], ..UNDECIDED_UNMARKED },
+    ),
+    (Bug::UnknownSettled, "unknown outcome taken for over", BREAK),
 ];

@@ -33,6 +33,7 @@ pub(super) enum Answer {
     Leases(Vec<Option<LeaseReply>>),
     Many(ManyReply),
     One(Reply),
+    Renewed(Vec<bool>),
     Replaced(Vec<LeaseReply>),
     Stored(Vec<bool>),
     Ttl(Option<Duration>),
@@ -44,8 +45,8 @@ impl Command {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Announce(..) => "intent",
-            Self::Clear(_) => "clear",
-            Self::DeleteMatching(_) => "SCAN and clear",
+            Self::Clear(_) => "clearing",
+            Self::DeleteMatching(_) => "SCAN and UNLINK",
             Self::Fill(_) => "fill",
             Self::Get(_) => "GET",
             Self::GetMany(_) => "MGET",
@@ -65,7 +66,7 @@ impl Command {
             Self::Announce(keys, ..) | Self::GetMany(keys) | Self::Renew(keys, ..) | Self::Withdraw(keys, _) => {
                 keys.iter().map(String::as_str).collect()
             }
-            Self::Clear(keys) => keys.iter().map(|(key, _)| key.as_str()).collect(),
+            Self::Clear(claims) => claims.iter().map(|(key, _)| key.as_str()).collect(),
             Self::DeleteMatching(_) | Self::Probe => Vec::new(),
             Self::Fill(fills) => fills.iter().map(|fill| fill.key.as_str()).collect(),
             Self::Get(key) | Self::Ttl(key) => vec![key],
@@ -74,14 +75,12 @@ impl Command {
         }
     }
 
-    /// The lease tokens it names.
+    /// The tokens of the leases it names.
     pub(super) fn tokens(&mut self) -> Vec<&mut Token> {
         match self {
             Self::Fill(fills) => fills.iter_mut().map(|fill| &mut fill.token).collect(),
             Self::Lease(keys, _) | Self::Release(keys) => keys.iter_mut().map(|(_, token)| token).collect(),
             Self::Replace(keys, _) => keys.iter_mut().map(|(.., token)| token).collect(),
-            Self::Announce(_, token, _) | Self::Renew(_, token, _) | Self::Withdraw(_, token) => vec![token],
-            Self::Clear(keys) => keys.iter_mut().filter_map(|(_, token)| token.as_mut()).collect(),
             _ => Vec::new(),
         }
     }
@@ -91,16 +90,11 @@ impl Command {
         matches!(self, Self::Get(_) | Self::GetMany(_) | Self::Probe | Self::Ttl(_))
     }
 
-    /// Whether a server without memory refuses it.
-    pub(super) fn needs_memory(&self) -> bool {
-        matches!(self, Self::Announce(..) | Self::Fill(_) | Self::Lease(..) | Self::Renew(..) | Self::Replace(..))
-    }
-
     /// Executes it on a tier.
     pub(super) async fn run(self, tier: &impl L2) -> Answered {
         Ok(match self {
             Self::Announce(keys, token, ttl) => Answer::Announced(tier.announce(&keys, token, ttl).await?),
-            Self::Clear(keys) => Answer::Cleared(tier.clear(&keys).await?),
+            Self::Clear(claims) => Answer::Cleared(tier.clear(&claims).await?),
             Self::DeleteMatching(glob) => Answer::Count(tier.delete_matching(&glob).await?),
             Self::Fill(fills) => Answer::Stored(tier.fill(&fills).await?),
             Self::Get(key) => Answer::One(tier.get(&key).await?),
@@ -117,7 +111,7 @@ impl Command {
                 tier.release(&leases).await?;
                 Answer::Done
             }
-            Self::Renew(keys, token, ttl) => Answer::Stored(tier.renew(&keys, token, ttl).await?),
+            Self::Renew(keys, token, ttl) => Answer::Renewed(tier.renew(&keys, token, ttl).await?),
             Self::Replace(keys, ttl) => Answer::Replaced(match &keys[..] {
                 [(key, seen, token)] => vec![tier.replace(key, seen, *token, ttl).await?],
                 keys => tier.replace_many(keys, ttl).await?,

@@ -69,8 +69,12 @@ pub(super) struct Promise {
     pub(super) monotonic: bool,
     /// Other instances may be this late: their in-process tiers keep entries.
     pub(super) late: Duration,
+    /// What is committed after its writer gave up counts so long after it happened.
+    pub(super) undecided: Duration,
     /// R holds for what a killed instance committed, too.
     pub(super) killed: bool,
+    /// R holds for what an instance could not clear, too.
+    pub(super) owed: bool,
 }
 
 /// The ends of writes and reads of every row.
@@ -87,6 +91,7 @@ struct Ended {
     key: u8,
     place: usize,
     by: u8,
+    /// It counts from then on.
     at: Instant,
     /// The instance remembers that it could not clear the cache: other instances are not served yet.
     owed: bool,
@@ -110,6 +115,17 @@ impl History {
         self.ended.push(Ended { key, place, by, at: Instant::now(), owed });
     }
 
+    /// The commit at `place` happened after its writer had given up.
+    pub(super) fn commit_late(&mut self, key: u8, place: usize, by: u8) {
+        self.ended.push(Ended { key, place, by, at: Instant::now() + self.promise.undecided, owed: false });
+    }
+
+    /// How long it takes until everything counts that was committed.
+    pub(super) fn undecided(&self) -> Duration {
+        let now = Instant::now();
+        self.ended.iter().map(|ended| ended.at.saturating_duration_since(now)).max().unwrap_or_default()
+    }
+
     /// An instance has delivered what it owed.
     pub(super) fn delivered(&mut self, by: u8) {
         self.ended.iter_mut().filter(|ended| ended.by == by).for_each(|ended| ended.owed = false);
@@ -124,8 +140,9 @@ impl History {
     pub(super) fn floor(&self, instance: u8, key: u8) -> Floor {
         let now = Instant::now();
         let counts = |ended: &&Ended| {
-            let elsewhere = ended.by != instance && (ended.owed || now - ended.at < self.promise.late);
-            ended.key == key && !elsewhere
+            let is_late = now - ended.at < self.promise.late;
+            let elsewhere = ended.by != instance && (self.is_excused(ended) || is_late);
+            ended.key == key && ended.at <= now && !elsewhere
         };
         let ended = self.ended.iter().filter(counts).map(|ended| ended.place).max().unwrap_or(0);
         if self.promise.monotonic { ended.max(self.seen[usize::from(key)]) } else { ended }
@@ -133,8 +150,14 @@ impl History {
 
     /// What an entry of the server must not be older than: everything whose writer was confirmed.
     pub(super) fn floor_of_entries(&self, key: u8) -> Floor {
-        let confirmed = self.ended.iter().filter(|ended| ended.key == key && !ended.owed);
+        let now = Instant::now();
+        let counts = |ended: &&Ended| ended.key == key && ended.at <= now && !self.is_excused(ended);
+        let confirmed = self.ended.iter().filter(counts);
         confirmed.map(|ended| ended.place).max().unwrap_or(0)
+    }
+
+    fn is_excused(&self, ended: &Ended) -> bool {
+        ended.owed && !self.promise.owed
     }
 
     /// A read that had to return `floor` or later returned this.

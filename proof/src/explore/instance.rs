@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use storehaus_cache::codec::header::Millis;
 use storehaus_cache::env::Environment;
 use storehaus_cache::l2::L2 as _;
 use storehaus_cache::loader::{Aborted, Loader, Rows};
 use storehaus_cache::record::{Change as Announced, RecordCache, StoreInfo, Tiers as Allowed};
-use storehaus_cache::{CacheConfig, CacheError, CacheManager, CacheParams, Coherence, L1};
+use storehaus_cache::{CacheConfig, CacheError, CacheManager, CacheParams, L1};
 
 use super::broken::Bug;
 use super::database::{Change, Content, Statement};
@@ -28,6 +29,9 @@ pub(super) struct Instance {
     bug: Option<Bug>,
 }
 
+/// How long an intent stands, and a write of unknown outcome is looked after.
+pub(super) const INTENT_TTL: Duration = Duration::from_secs(30);
+
 /// What became of a statement that may commit.
 struct Written {
     /// The rows that were committed, with the place of the commit.
@@ -40,10 +44,10 @@ impl Instance {
     pub(super) fn new(world: &Arc<World>, id: u8, scenario: &Scenario) -> Result<Self, CacheError> {
         let tier = Gated { world: Arc::clone(world), instance: id };
         let env = Arc::new(Virtual { world: Arc::clone(world), drawn: AtomicU64::new(u64::from(id) << 32) });
-        // The protocol of leases: the mistakes below are made in it.
-        let config = CacheConfig::in_process(60, "app").with_coherence(Coherence::Ttl);
+        let config = CacheConfig::in_process(60, "app").with_intent_ttl(INTENT_TTL);
         let manager = CacheManager::simulated(config, tier, env)?;
         let mut params = CacheParams::new(manager);
+        params = params.with_coherence(scenario.coherence).with_on_cache_down(scenario.on_cache_down);
         if scenario.negative {
             params = params.with_negative_ttl(60);
         }
@@ -139,6 +143,11 @@ impl Instance {
             let Some(written) = self.execute(actor, statement).await else { return };
             return self.world.end_write(self.id, &written.committed, false);
         }
+        if self.bug == Some(Bug::AnnouncedLate) {
+            let Some(written) = self.execute(actor, statement).await else { return };
+            let Ok(change) = self.cache.announce(ids()).await else { return };
+            return self.end(change, written).await;
+        }
         let Ok(change) = self.cache.announce(ids()).await else { return };
         let Some(written) = self.execute(actor, statement).await else { return };
         self.end(change, written).await;
@@ -200,6 +209,11 @@ impl Instance {
             }
             _ => {}
         }
+        if written.unknown && self.bug != Some(Bug::UnknownSettled) {
+            change.doubt().await;
+            self.world.doubt(self.id, INTENT_TTL);
+            return self.world.end_write(self.id, committed, self.owes().await);
+        }
         let settled = change.settle().await;
         self.world.end_write(self.id, committed, settled.is_err() || self.owes().await);
     }
@@ -225,7 +239,16 @@ impl Instance {
             let committed = changed.iter().map(|key| (key, state.database.last(key))).collect();
             Written { committed, unknown: fate == Fate::ReplyLost }
         });
-        served.await
+        if !matches!(statement, Statement::Write(..) | Statement::Commit(_)) {
+            return served.await;
+        }
+        tokio::select! {
+            biased;
+            written = served => written,
+            () = self.world.breaks(actor, what, keys) => {
+                Some(Written { committed: self.world.state().break_off(actor), unknown: true })
+            }
+        }
     }
 }
 

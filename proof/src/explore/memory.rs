@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use storehaus_cache::codec::header::{self, Content, Expected, LEASE_BYTES, Millis, Token};
+use storehaus_cache::codec::header::{LEASE_BYTES, Token};
 use storehaus_cache::l2::{Claim, Cleared, Incarnation, L2Error, LeaseReply, ManyReply, Reply};
 use tokio::time::Instant;
 
 use super::broken::Bug;
 use super::command::{Answer, Answered, Command};
+use super::intents::Intents;
 
 /// The server's keys, and what can happen to them.
 #[derive(Debug)]
@@ -19,18 +20,9 @@ pub(super) struct Memory {
     first: Incarnation,
     snapshot: Option<BTreeMap<String, Entry>>,
     full: bool,
+    /// The server's clock began here.
     start: Instant,
     bug: Option<Bug>,
-}
-
-/// The intents under a key, apart from the one that is asked about.
-#[derive(Clone, Debug, Default)]
-struct Set {
-    /// Whether the writers met.
-    shared: bool,
-    entries: Vec<(Token, u64)>,
-    /// Whether the one that is asked about stands.
-    own: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -92,24 +84,26 @@ impl Memory {
     }
 
     /// What stands under a key and who says so.
-    pub(super) fn peek(&mut self, key: &str) -> (Option<&[u8]>, Incarnation) {
-        self.expire();
+    pub(super) fn peek(&self, key: &str) -> (Option<&[u8]>, Incarnation) {
         (self.keys.get(key).map(|entry| &entry.bytes[..]), self.incarnation())
     }
 
     pub(super) fn run(&mut self, command: &Command) -> Answered {
-        self.expire();
-        if self.full && command.needs_memory() {
-            return Err(L2Error::Refused { code: "OOM".to_owned(), detail: "out of memory".to_owned() });
-        }
         Ok(match command {
             Command::Announce(keys, token, ttl) => {
-                keys.iter().for_each(|key| self.announce(key, *token, *ttl));
+                if self.bug != Some(Bug::IntentNotPlaced) {
+                    let ends = self.now() + ttl.as_millis() as u64;
+                    each(keys, |key| self.announce(key, *token, ends))?;
+                }
                 Answer::Announced(self.incarnation())
             }
-            Command::Clear(keys) => Answer::Cleared(self.clear(keys)),
-            Command::DeleteMatching(_) => Answer::Count(std::mem::take(&mut self.keys).len() as u64),
+            Command::Clear(claims) => Answer::Cleared(self.clear(claims)),
+            Command::DeleteMatching(_) => {
+                let claims: Vec<Claim> = self.keys.keys().map(|key| (key.clone(), None)).collect();
+                Answer::Count(self.clear(&claims).removed)
+            }
             Command::Fill(fills) => {
+                self.take_room()?;
                 let stored = fills.iter().map(|fill| {
                     let stands = self.keys.get(&fill.key).map(|entry| &entry.bytes[..]);
                     let stored = match self.bug {
@@ -124,12 +118,18 @@ impl Memory {
                 });
                 Answer::Stored(stored.collect())
             }
+            Command::Renew(keys, token, ttl) => {
+                let ends = self.now() + ttl.as_millis() as u64;
+                let stood = keys.iter().map(|key| self.renew(key, *token, ends));
+                Answer::Renewed(stood.collect::<Result<_, _>>()?)
+            }
             Command::Get(key) => Answer::One(self.reply(key)),
             Command::GetMany(keys) => {
-                let bytes = keys.iter().map(|key| self.keys.get(key).map(|entry| entry.bytes.clone())).collect();
+                let bytes = keys.iter().map(|key| self.seen(key).map(<[u8]>::to_vec)).collect();
                 Answer::Many(ManyReply { bytes, incarnation: self.incarnation() })
             }
             Command::Lease(keys, ttl) => {
+                self.take_room()?;
                 let replies = keys.iter().map(|(key, token)| Some(self.place(key, None, &token.to_lease(), *ttl)));
                 Answer::Leases(replies.collect())
             }
@@ -142,103 +142,111 @@ impl Memory {
                 }
                 Answer::Done
             }
-            Command::Renew(keys, token, ttl) => {
-                let stood = keys.iter().map(|key| {
-                    let stood = self.intents(key, *token).is_some_and(|set| set.own);
-                    if stood {
-                        self.announce(key, *token, *ttl);
-                    }
-                    stood
-                });
-                Answer::Stored(stood.collect())
-            }
             Command::Replace(keys, ttl) => {
+                self.take_room()?;
                 let replies =
                     keys.iter().map(|(key, seen, token)| self.place(key, Some(seen), &token.to_lease(), *ttl));
                 Answer::Replaced(replies.collect())
+            }
+            Command::Withdraw(keys, token) => {
+                each(keys, |key| self.withdraw(key, *token))?;
+                Answer::Done
             }
             Command::Ttl(key) => {
                 let now = Instant::now();
                 Answer::Ttl(self.keys.get(key).map(|entry| entry.expires.duration_since(now)))
             }
-            Command::Withdraw(keys, token) => {
-                for key in keys {
-                    if let Some(set) = self.intents(key, *token).filter(|set| set.own) {
-                        self.put(key, &set);
-                    }
-                }
-                Answer::Done
-            }
         })
     }
 
-    /// Adds an intent; whatever else stood there gives way.
-    fn announce(&mut self, key: &str, token: Token, ttl: Duration) {
-        let mut set = self.intents(key, token).unwrap_or_default();
-        set.shared = !set.entries.is_empty() || (set.own && set.shared);
-        set.entries.push((token, self.millis() + ttl.as_millis() as u64));
-        self.put(key, &set);
+    fn announce(&mut self, key: &str, token: Token, ends: u64) -> Result<(), L2Error> {
+        let mut intents = self.intents(key, Some(token)).unwrap_or_default();
+        intents.shared = !intents.others.is_empty() || (intents.own && intents.shared);
+        intents.add(token, ends);
+        self.set_intents(key, &intents)
     }
 
-    /// What writers left under a key, without the intent of `token`; `None` for anything but intents.
-    fn intents(&self, key: &str, token: Token) -> Option<Set> {
-        let expected = Expected { schema: 0, identity: 0, incarnation: 0, now: Millis(0) };
-        let Content::Intents(intents) = header::parse(&self.keys.get(key)?.bytes, &expected) else { return None };
-        let (now, mut set) = (self.millis(), Set { shared: intents.shared, ..Set::default() });
-        for (other, Millis(ends)) in intents.entries().filter(|(_, ends)| ends.0 > now) {
-            if other == token {
-                set.own = true;
-            } else {
-                set.entries.push((other, ends));
+    fn renew(&mut self, key: &str, token: Token, ends: u64) -> Result<bool, L2Error> {
+        match self.intents(key, Some(token)) {
+            Some(mut intents) if intents.own => {
+                intents.add(token, ends);
+                self.set_intents(key, &intents).map(|()| true)
             }
+            _ => Ok(false),
         }
-        Some(set)
     }
 
-    /// Stores intents, or removes the key where none is left.
-    fn put(&mut self, key: &str, set: &Set) {
-        let Some(last) = set.entries.iter().map(|(_, ends)| *ends).max() else {
-            self.keys.remove(key);
-            return;
-        };
-        let mut bytes = vec![b'S', b'H', header::FORMAT_VERSION, b'I', u8::from(set.shared), 0, 0, 0, 0];
-        for (token, ends) in &set.entries {
-            bytes.extend_from_slice(&token.to_bytes());
-            bytes.extend_from_slice(&ends.to_le_bytes());
-        }
-        self.set(key, bytes, Duration::from_millis(last.saturating_sub(self.millis())));
-    }
-
-    /// The server's clock.
-    fn millis(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64
-    }
-
-    fn clear(&mut self, keys: &[Claim]) -> Cleared {
-        let keys = match self.bug {
+    fn clear(&mut self, claims: &[Claim]) -> Cleared {
+        let claims = match self.bug {
             Some(Bug::ClearIgnored) => &[],
-            Some(Bug::ClearSkipsLast) if keys.len() > 1 => &keys[..keys.len() - 1],
-            _ => keys,
+            Some(Bug::ClearSkipsLast) if claims.len() > 1 => &claims[..claims.len() - 1],
+            _ => claims,
         };
-        let nobody = Token { instance: 0, serial: 0 };
         let mut cleared = Cleared::default();
-        for (key, token) in keys {
-            let set = self.intents(key, token.unwrap_or(nobody)).unwrap_or_default();
-            cleared.lost += u64::from(token.is_some() && !set.own);
-            if set.entries.is_empty() || self.full {
+        for (key, token) in claims {
+            let intents = self.intents(key, *token);
+            cleared.lost += u64::from(token.is_some() && !intents.as_ref().is_some_and(|intents| intents.own));
+            let kept = match intents.filter(|intents| !intents.others.is_empty()) {
+                Some(mut intents) if self.bug != Some(Bug::ClearTakesAll) => {
+                    intents.shared = true;
+                    self.set_intents(key, &intents).is_ok()
+                }
+                _ => false,
+            };
+            if !kept {
                 cleared.removed += u64::from(self.keys.remove(key).is_some());
-            } else {
-                self.put(key, &Set { shared: true, ..set });
             }
         }
         cleared
     }
 
-    fn place(&mut self, key: &str, over: Option<&[u8]>, lease: &[u8], ttl: Duration) -> LeaseReply {
-        match self.keys.get(key) {
-            Some(entry) if !over.is_some_and(|seen| entry.bytes.starts_with(seen)) => {
-                LeaseReply::Taken(self.reply(key))
+    fn withdraw(&mut self, key: &str, token: Token) -> Result<(), L2Error> {
+        match self.intents(key, Some(token)).filter(|intents| intents.own) {
+            Some(intents) if !intents.others.is_empty() && self.bug != Some(Bug::WithdrawTakesAll) => {
+                self.set_intents(key, &intents)
             }
+            Some(_) => {
+                self.keys.remove(key);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn intents(&self, key: &str, token: Option<Token>) -> Option<Intents> {
+        Intents::read(&self.keys.get(key)?.bytes, token, self.now())
+    }
+
+    fn set_intents(&mut self, key: &str, intents: &Intents) -> Result<(), L2Error> {
+        self.take_room()?;
+        let expires = self.start + Duration::from_millis(intents.last());
+        self.keys.insert(key.to_owned(), Entry { bytes: intents.write(), expires });
+        Ok(())
+    }
+
+    /// Whether the server has memory for one more value.
+    fn take_room(&self) -> Result<(), L2Error> {
+        if self.full {
+            return Err(L2Error::Refused { code: "OOM".to_owned(), detail: "out of memory".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// What stands under a key, as readers and their leases see it.
+    fn seen(&self, key: &str) -> Option<&[u8]> {
+        let bytes = &self.keys.get(key)?.bytes[..];
+        let hidden = self.bug == Some(Bug::IntentsNotSeen) && Intents::read(bytes, None, 0).is_some();
+        (!hidden).then_some(bytes)
+    }
+
+    /// Milliseconds on the server's clock.
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    fn place(&mut self, key: &str, over: Option<&[u8]>, lease: &[u8], ttl: Duration) -> LeaseReply {
+        match self.seen(key) {
+            Some(bytes) if !over.is_some_and(|seen| bytes.starts_with(seen)) => LeaseReply::Taken(self.reply(key)),
             _ => {
                 if self.bug != Some(Bug::FillIfAbsent) {
                     self.set(key, lease.to_vec(), ttl);
@@ -249,7 +257,7 @@ impl Memory {
     }
 
     fn reply(&self, key: &str) -> Reply {
-        let bytes = self.keys.get(key).map(|entry| entry.bytes.clone());
+        let bytes = self.seen(key).map(<[u8]>::to_vec);
         let is_lease = bytes.as_ref().is_some_and(|bytes| bytes.len() == LEASE_BYTES);
         let incarnation = match self.bug {
             Some(Bug::LeaseIncarnationIgnored) if is_lease => self.first,
@@ -266,8 +274,14 @@ impl Memory {
         if self.bug == Some(Bug::IncarnationIgnored) { self.first } else { self.incarnation }
     }
 
-    fn expire(&mut self) {
+    /// Removes what has expired; which keys.
+    pub(super) fn expire(&mut self) -> Vec<String> {
         let now = Instant::now();
-        self.keys.retain(|_, entry| entry.expires > now);
+        self.keys.extract_if(.., |_, entry| entry.expires <= now).map(|(key, _)| key).collect()
     }
+}
+
+/// Does it for every key, whatever becomes of the others; the first failure.
+fn each(keys: &[String], mut with: impl FnMut(&str) -> Result<(), L2Error>) -> Result<(), L2Error> {
+    keys.iter().map(|key| with(key)).fold(Ok(()), Result::and)
 }

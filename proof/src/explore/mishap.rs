@@ -8,6 +8,8 @@ use super::step::{Footprint, Keys, Phase, Resource, Step, Who};
 pub(super) struct Mishaps {
     /// Replies of commands and statements that get lost after these were executed.
     pub(super) lost_replies: u8,
+    /// Connections of writers to the database that break while a COMMIT is on its way.
+    pub(super) breaks: u8,
     /// Callers that go away.
     pub(super) leaves: u8,
     /// Timers that fire although something else could happen.
@@ -33,6 +35,7 @@ pub(super) struct Mishaps {
 impl Mishaps {
     pub(super) const NONE: Self = Self {
         lost_replies: 0,
+        breaks: 0,
         leaves: 0,
         timers: 0,
         evictions: 0,

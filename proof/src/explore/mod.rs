@@ -25,10 +25,12 @@
 //! - Nobody waits for ever, and no task panics.
 //!
 //! A writer whose clearing is in its instance's journal counts for other instances once the journal is delivered. A
-//! write whose COMMIT has an unknown outcome counts from its report.
+//! write whose COMMIT has an unknown outcome counts from its report, or from its COMMIT if that comes later; where a
+//! scenario says so, only once its writer's process has looked after it for the time of an intent.
 //!
 //! # Bounds
-//! A timer fires when nothing else can happen, or when the scenario lets it fire early. Statements are not reordered
+//! A timer fires when nothing else can happen, or when the scenario lets it fire early. A schedule lasts until no write is
+//! in doubt any more; what was sent to the database is decided before that. Statements are not reordered
 //! with the end of their own writer: a writer waits for its database. Writers are those of the store, statement by
 //! statement, but their SQL is not: `GenericStore` is not part of this.
 
@@ -38,6 +40,7 @@ mod command;
 mod database;
 mod history;
 mod instance;
+mod intents;
 mod memory;
 mod mishap;
 mod scenario;
@@ -84,8 +87,8 @@ const TWIN_SCHEDULES: u64 = 50;
 /// # Errors
 /// When the servers cannot be reached, two runs of a schedule differ, or there is no such schedule to replay.
 pub async fn run(options: Options) -> Result<Report, Failure> {
-    if let Some(schedule) = &options.replay {
-        return Ok(replay(schedule)?);
+    if let Some(schedule) = options.replay {
+        return Ok(tokio::task::spawn_blocking(move || replay(&schedule)).await??);
     }
     let (database, redis) = (std::env::var("DATABASE_URL")?, std::env::var("REDIS_URL")?);
     let seed = options.seed;
@@ -156,12 +159,13 @@ fn explore(scenario: &Scenario, limits: Limits) -> Result<Findings, String> {
 /// Adds the line of a scenario, and the way to what was found.
 fn add(report: &mut Report, traces: &mut String, scenario: &Scenario, findings: &Findings) -> Result<(), String> {
     let target = if scenario.breaks { "broken" } else { "holds" };
-    report.row(scenario.name, figure(findings), target, findings.found.is_some() == scenario.breaks);
+    let label = scenario.label();
+    report.row(&label, figure(findings), target, findings.found.is_some() == scenario.breaks);
     let Some(found) = &findings.found else { return Ok(()) };
     let choices = search::shorten(scenario, &found.choices)?;
     let told = tell(scenario, &choices)?;
     let list: Vec<_> = choices.iter().map(usize::to_string).collect();
-    writeln!(traces, "found: {}\n{told}   --replay \"{}:{}\"\n", found.breach, scenario.name, list.join(","))
+    writeln!(traces, "found: {}\n{told}   --replay \"{}:{}\"\n", found.breach, label, list.join(","))
         .map_err(|e| e.to_string())
 }
 
@@ -180,7 +184,7 @@ fn figure(findings: &Findings) -> String {
 fn tell(scenario: &Scenario, choices: &[usize]) -> Result<String, String> {
     let mut replay = Replay::new(choices);
     let ended = schedule::run(scenario, &mut replay, None, true)?;
-    let mut text = format!("{}:\n", scenario.name);
+    let mut text = format!("{}:\n", scenario.label());
     for (at, (step, notes)) in replay.told.iter().enumerate() {
         writeln!(text, "  {:>3}. {step}", at + 1).map_err(|error| error.to_string())?;
         for note in notes {
@@ -202,7 +206,7 @@ fn replay(schedule: &str) -> Result<Report, String> {
     let choices = list.split(',').filter(|choice| !choice.is_empty()).map(str::parse);
     let choices: Vec<usize> = choices.collect::<Result<_, _>>().map_err(|_| unknown())?;
     let scenarios = catalogue::all();
-    let scenario = scenarios.iter().find(|scenario| scenario.name == name).ok_or_else(unknown)?;
+    let scenario = scenarios.iter().find(|scenario| scenario.label() == name).ok_or_else(unknown)?;
     let told = tell(scenario, &choices)?;
     io::stdout().write_all(told.as_bytes()).map_err(|error| error.to_string())?;
     let mut report = Report::new("explore");

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use storehaus_cache::{Coherence, OnCacheDown};
+
 use super::broken::Bug;
 use super::database::Change;
 use super::history::Promise;
@@ -20,6 +22,9 @@ pub(super) struct Scenario {
     pub(super) actors: &'static [Actor],
     pub(super) mishaps: Mishaps,
     pub(super) promise: Promise,
+    /// What the stores promise, and what they do without Redis.
+    pub(super) coherence: Coherence,
+    pub(super) on_cache_down: OnCacheDown,
     /// Whether "no such row" is cached.
     pub(super) negative: bool,
     pub(super) search: Search,
@@ -90,12 +95,28 @@ impl Scenario {
         warm: &[],
         actors: &[],
         mishaps: Mishaps::NONE,
-        promise: Promise { monotonic: false, late: Duration::ZERO, killed: false },
+        promise: Promise {
+            monotonic: false,
+            late: Duration::ZERO,
+            undecided: Duration::ZERO,
+            killed: false,
+            owed: false,
+        },
+        coherence: Coherence::CrashSafe,
+        on_cache_down: OnCacheDown::Proceed,
         negative: false,
         search: Search::All,
         bug: None,
         breaks: false,
     };
+
+    /// What it is called in reports and replays.
+    pub(super) fn label(&self) -> String {
+        match self.coherence {
+            Coherence::Ttl if !self.breaks => format!("{}, unmarked", self.name),
+            _ => self.name.to_owned(),
+        }
+    }
 
     /// Whether real servers can do what happens in it: they neither lose their memory at will nor heed the clock.
     pub(super) fn runs_on_real_servers(&self) -> bool {

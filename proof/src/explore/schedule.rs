@@ -148,6 +148,16 @@ impl Schedule<'_> {
     async fn wind_up(&mut self, scenario: &Scenario) {
         self.world.state().mishaps.end();
         self.calm(|| true).await;
+        let undecided = self.world.state().history.undecided();
+        if !undecided.is_zero() {
+            // What was committed late counts from here on. Not later: entries expire.
+            tokio::time::advance(undecided).await;
+            self.world.settle().await;
+            self.world.state().check_entries();
+            if self.is_broken() {
+                return;
+            }
+        }
         let living: Vec<u8> = {
             let state = self.world.state();
             (0..state.instances()).filter(|instance| !state.mishaps.is_dead(*instance)).collect()
@@ -173,10 +183,17 @@ impl Schedule<'_> {
         self.calm(|| reading.is_finished()).await;
     }
 
+    /// Whether a promise is broken. A read that is served in process shows that without a step.
+    fn is_broken(&mut self) -> bool {
+        let found = self.world.state().breach.take();
+        self.ended.breach = self.ended.breach.take().or(found);
+        self.ended.breach.is_some()
+    }
+
     /// Takes the calmest steps until everything is done.
     async fn calm(&mut self, is_done: impl Fn() -> bool) {
         for _ in 0..MOST_STEPS {
-            if self.ended.breach.is_some() {
+            if self.is_broken() {
                 return;
             }
             let step = {
@@ -185,7 +202,10 @@ impl Schedule<'_> {
                 if is_done() && state.is_over() && !state.is_owing() {
                     return;
                 }
-                self.enabled.iter().copied().find(|step| !matches!(step.phase, Phase::Leave | Phase::Fault))
+                self.enabled
+                    .iter()
+                    .copied()
+                    .find(|step| !matches!(step.phase, Phase::Break | Phase::Leave | Phase::Fault))
             };
             self.take(step.unwrap_or(TIME)).await;
         }

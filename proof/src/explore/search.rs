@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::history::Breach;
 use super::scenario::{Scenario, Search};
 use super::schedule::{Ended, Guide, run};
-use super::step::{Footprint, Step};
+use super::step::{Footprint, Phase, Step};
 use super::twin::Twin;
 use crate::rng::Rng;
 
@@ -181,7 +181,12 @@ impl Plan {
         }
         let mut node = Node { enabled: enabled.to_vec(), chosen: 0, touched: Footprint::default(), asleep, deviations };
         node.chosen = match self.search {
-            Search::Random(_) => self.rng.below(enabled.len() as u64) as usize,
+            Search::Random(_) => {
+                // Faults come last. They happen at every step, but most schedules are to come far.
+                let calm = enabled.iter().filter(|step| step.phase != Phase::Fault).count();
+                let among = if calm > 0 && self.rng.below(FAULTS_ONE_IN) > 0 { calm } else { enabled.len() };
+                self.rng.below(among as u64) as usize
+            }
             Search::Deviations(_) => 0,
             Search::All => self.alternative(&node)?,
         };
@@ -212,6 +217,9 @@ impl Guide for Plan {
         }
     }
 }
+
+/// One random choice in so many is between faults too.
+const FAULTS_ONE_IN: u64 = 4;
 
 /// A shorter way to the same kind of broken promise, if leaving out choices, or making them calm, still leads there.
 ///

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use storehaus_cache::codec::header::{self, Content as Entry, Expected, Millis};
 use storehaus_cache::codec::{Cacheable, from_bytes};
+use tokio::time::Instant;
 
 use super::broken::Bug;
 use super::command::{Answered, Command};
@@ -42,8 +43,12 @@ pub(super) struct State {
     pub(super) actors: Vec<u8>,
     /// How many actors run on each instance.
     pub(super) running: Vec<usize>,
-    /// The instance, row and place of each commit whose writer has not ended.
-    pub(super) open_commits: Vec<(u8, u8, usize)>,
+    /// The session, row and place of each commit whose writer has not ended.
+    pub(super) open_commits: Vec<(Session, u8, usize)>,
+    /// Sessions whose connection broke: what they sent is executed all the same.
+    pub(super) broken_off: Vec<Session>,
+    /// Until when each instance looks after a write whose outcome it does not know.
+    pub(super) doubts: Vec<(u8, Instant)>,
     /// What every read came to.
     pub(super) outcome: Vec<(u8, u8, Content)>,
     /// What happened within the steps, when somebody wants to know.
@@ -113,6 +118,8 @@ impl State {
             actors: scenario.actors.iter().map(|actor| actor.instance).collect(),
             running: vec![0; scenario.instances.len()],
             open_commits: Vec::new(),
+            broken_off: Vec::new(),
+            doubts: Vec::new(),
             outcome: Vec::new(),
             notes: told.then(Vec::new),
             early: Vec::new(),
@@ -135,8 +142,11 @@ impl State {
         self.waiting.retain(|waiting| {
             !waiting.gone || (matches!(waiting.work, Work::Serve(_)) && waiting.touches.changes_anything())
         });
-        let (mut waits, mut moves) = (false, false);
+        // A process looks after a doubtful write for some time: what its caller waits for may come after that.
+        let (mut waits, mut moves) = (self.next_doubt().is_some(), false);
+        let mut undecided = false;
         for waiting in &self.waiting {
+            undecided |= waiting.gone && waiting.statement.is_some();
             let dead = mishaps.is_dead(waiting.instance);
             let step = waiting.step;
             match step.phase {
@@ -152,27 +162,36 @@ impl State {
                     }
                 }
                 Phase::Leave if mishaps.leaves == 0 => {}
+                Phase::Break if mishaps.breaks == 0 => {}
                 _ if !dead => {
                     waits |= waiting.is_timed();
-                    moves |= step.phase != Phase::Leave;
+                    moves |= !matches!(step.phase, Phase::Break | Phase::Leave);
                     into.push(step);
                 }
                 _ => {}
             }
         }
         mishaps.enabled(self, into);
-        // Somebody who waits for nothing but time gets it.
-        if (waits && mishaps.timers > 0) || (!moves && !self.is_over()) {
+        // Somebody who waits for nothing but time gets it. The database decides before anybody's time is over.
+        if (waits && !undecided && mishaps.timers > 0) || (!moves && !self.is_over()) {
             into.push(TIME);
         }
         into.sort_unstable();
     }
 
-    /// Whether every actor has come to its end and nothing is on its way.
+    /// When a living instance next is done with a write whose outcome it does not know.
+    pub(super) fn next_doubt(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let open = self.doubts.iter().filter(|(by, until)| *until > now && !self.mishaps.is_dead(*by));
+        open.map(|(_, until)| *until).min()
+    }
+
+    /// Whether every actor has come to its end, nothing is on its way, and no write is in doubt.
     pub(super) fn is_over(&self) -> bool {
         let dead = |instance: u8| self.mishaps.is_dead(instance);
         let mut running = (0..).zip(&self.running);
         running.all(|(instance, running)| *running == 0 || dead(instance))
+            && self.next_doubt().is_none()
             && self.waiting.iter().all(|waiting| dead(waiting.instance) && waiting.step.phase != Phase::Serve)
     }
 
@@ -189,8 +208,13 @@ impl State {
         match waiting.work {
             Work::Deliver(deliver) => {
                 self.footprint.write(Resource::Instance(waiting.instance));
-                if step.phase == Phase::Leave {
-                    self.mishaps.leaves -= 1;
+                let left = match step.phase {
+                    Phase::Break => Some(&mut self.mishaps.breaks),
+                    Phase::Leave => Some(&mut self.mishaps.leaves),
+                    _ => None,
+                };
+                if let Some(left) = left {
+                    *left -= 1;
                     self.footprint.write(Resource::Mishaps);
                 }
                 deliver();
@@ -223,7 +247,7 @@ impl State {
 
     /// A commit counts from now on.
     pub(super) fn end_commit(&mut self, key: u8, place: usize, by: u8, owed: bool) {
-        self.open_commits.retain(|open| *open != (by, key, place));
+        self.open_commits.retain(|(_, row, at)| (*row, *at) != (key, place));
         self.footprint.write(Resource::Ended(key));
         self.history.end_write(key, place, by, owed);
     }
@@ -231,9 +255,22 @@ impl State {
     /// What a killed instance committed counts from now on, where a scenario says so.
     fn end_killed(&mut self, by: u8) {
         if self.history.counts_killed() {
-            let open: Vec<_> = self.open_commits.iter().copied().filter(|(instance, ..)| *instance == by).collect();
+            let is_dead = |session: Session| self.actors[usize::from(session)] == by;
+            let open: Vec<_> = self.open_commits.iter().copied().filter(|(session, ..)| is_dead(*session)).collect();
             open.into_iter().for_each(|(_, key, place)| self.end_commit(key, place, by, false));
         }
+    }
+
+    /// What a session has committed and not reported.
+    pub(super) fn commits_of(&self, session: Session) -> Vec<(u8, usize)> {
+        let of_session = self.open_commits.iter().filter(|(by, ..)| *by == session);
+        of_session.map(|(_, key, place)| (*key, *place)).collect()
+    }
+
+    /// The connection of a session breaks; what it has committed so far.
+    pub(super) fn break_off(&mut self, session: Session) -> Vec<(u8, usize)> {
+        self.broken_off.push(session);
+        self.commits_of(session)
     }
 
     /// An instance has delivered what it owed.
@@ -260,6 +297,7 @@ impl State {
     /// Whether the server holds a value that is older than a write that was acknowledged: whoever reads it next is
     /// served that.
     pub(super) fn check_entries(&mut self) {
+        self.expire();
         for key in self.database.keys().iter() {
             let text = entry(key);
             let (bytes, incarnation) = self.memory.peek(&text);
@@ -303,12 +341,19 @@ impl State {
     pub(super) fn execute(&mut self, statement: Statement) -> (Vec<(u8, Content)>, Keys) {
         let done = self.database.run(statement);
         if let Statement::Write(session, ..) | Statement::Commit(session) = statement {
-            let by = self.actors[usize::from(session)];
             for key in done.1.iter() {
-                self.open_commits.push((by, key, self.database.last(key)));
+                self.open_commits.push((session, key, self.database.last(key)));
             }
+            let by = self.actors[usize::from(session)];
             if self.mishaps.is_dead(by) {
                 self.end_killed(by);
+            } else if self.broken_off.contains(&session) {
+                // Nobody reports it any more.
+                for (key, place) in self.commits_of(session) {
+                    self.open_commits.retain(|(_, row, at)| (*row, *at) != (key, place));
+                    self.footprint.write(Resource::Ended(key));
+                    self.history.commit_late(key, place, by);
+                }
             }
         }
         if let Some(twin) = self.twin.clone() {
@@ -324,6 +369,7 @@ impl State {
 
     /// Executes a command here and on the real server.
     pub(super) fn command(&mut self, command: &Command) -> Answered {
+        self.expire();
         let answered = self.memory.run(command);
         if let Some(twin) = self.twin.clone() {
             self.differs(twin.command(command, &answered));
@@ -337,6 +383,15 @@ impl State {
             && let Some(twin) = self.twin.clone()
         {
             self.differs(twin.evict(key));
+        }
+    }
+
+    /// Removes what has expired, here and on the real server.
+    fn expire(&mut self) {
+        for key in self.memory.expire() {
+            if let Some(twin) = self.twin.clone() {
+                self.differs(twin.evict(&key));
+            }
         }
     }
 

@@ -25,14 +25,16 @@ pub(super) enum Phase {
     Serve,
     /// An actor begins an operation.
     Begin,
+    /// The connection to the database breaks while a statement is on its way.
+    Break,
     /// The caller goes away.
     Leave,
     /// The command or statement is executed and its reply is lost.
     LoseReply,
-    /// Something breaks.
-    Fault,
     /// The next timer fires.
     Time,
+    /// Something breaks.
+    Fault,
 }
 
 /// Who takes a step.
@@ -171,6 +173,7 @@ impl fmt::Display for Step {
             Phase::Answer => write!(f, "{who}: {what}{keys} is answered")?,
             Phase::Serve => write!(f, "{who}: {what}{keys} is executed")?,
             Phase::Begin => write!(f, "{who}: begins {what}{keys}")?,
+            Phase::Break => write!(f, "{who}: the connection of {what}{keys} breaks")?,
             Phase::Leave => write!(f, "{who}: the caller of {what}{keys} goes away")?,
             Phase::LoseReply => write!(f, "{who}: {what}{keys} is executed and its reply is lost")?,
             Phase::Fault => write!(f, "{who}: {what}{keys}")?,

@@ -6,33 +6,38 @@ use super::scenario::{Scenario, Search};
 use super::schedule::run;
 use super::search::{Findings, Limits, Replay, explore, shorten};
 
-const LIMITS: Limits = Limits { schedules: 200, seed: 1 };
+const LIMITS: Limits = Limits { schedules: 40, seed: 1 };
 
 fn named(name: &str) -> Scenario {
-    catalogue::all().into_iter().find(|scenario| scenario.name == name).unwrap()
+    catalogue::all().into_iter().find(|scenario| scenario.label() == name).unwrap()
 }
 
 #[test]
 fn every_scenario_holds_at_its_beginning() {
     for scenario in catalogue::sound() {
-        let findings = explore(&scenario, LIMITS, None).unwrap();
+        // What happens late is not at the beginning.
+        let schedules = if scenario.promise.undecided.is_zero() { LIMITS.schedules } else { 500 };
+        let findings = explore(&scenario, Limits { schedules, ..LIMITS }, None).unwrap();
         assert!(findings.found.is_none(), "{}: {:?}", scenario.name, findings.found);
     }
 }
 
 #[test]
 fn mistakes_are_found() {
-    // One of them hides behind many schedules.
-    let quick = |scenario: &Scenario| scenario.bug != Some(Bug::LeaseIncarnationIgnored);
+    // These hide behind many schedules.
+    let slow = [Bug::ClearTakesAll, Bug::LeaseIncarnationIgnored, Bug::WithdrawTakesAll];
+    let quick = |scenario: &Scenario| !scenario.bug.is_some_and(|bug| slow.contains(&bug));
     for scenario in catalogue::broken().into_iter().chain(catalogue::LIMITS.to_vec()).filter(quick) {
-        let findings = explore(&scenario, Limits { schedules: 2_000, ..LIMITS }, None).unwrap();
+        let findings = explore(&scenario, Limits { schedules: 5_000, ..LIMITS }, None).unwrap();
         assert!(findings.found.is_some(), "{} is not found in {} schedules", scenario.name, findings.schedules);
     }
 }
 
 #[test]
 fn schedules_left_out_come_to_nothing_new() {
-    for name in ["hits, write", "batch over entries, transaction", "in process alone, entries, batch"] {
+    for name in
+        ["hits, write, unmarked", "batch over entries, transaction, unmarked", "in process alone, entries, batch"]
+    {
         let every = |search| -> Findings {
             let scenario = Scenario { search, ..named(name) };
             let findings = explore(&scenario, Limits { schedules: 100_000, ..LIMITS }, None).unwrap();

@@ -133,7 +133,7 @@ impl L2 for Gated {
 
     async fn renew(&self, keys: &[String], token: Token, ttl: Duration) -> Result<Vec<bool>, L2Error> {
         match self.send(Command::Renew(keys.to_vec(), token, ttl)).await? {
-            Answer::Stored(stood) => Ok(stood),
+            Answer::Renewed(stood) => Ok(stood),
             _ => misfit(),
         }
     }

@@ -5,11 +5,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use storehaus::sqlx::{self, Connection as _, PgConnection, Row as _};
-use storehaus_cache::l2::{Incarnation, L2 as _, LeaseReply};
+use storehaus_cache::l2::{Incarnation, LeaseReply, ManyReply, Reply};
 use storehaus_cache::redis::{RedisSettings, RedisTier};
 
 use super::command::{Answer, Answered, Command};
 use super::database::{Content, Database, Session, Statement};
+use super::intents::without_times;
+use super::state::entry;
 use super::step::Keys;
 
 /// A Redis and a PostgreSQL. They are spoken to from a thread of their own, as the clock of a schedule stands still
@@ -60,8 +62,8 @@ impl Twin {
     /// Executes a command; how the answer differs, if it does.
     pub(super) fn command(&self, command: &Command, ours: &Answered) -> Result<(), String> {
         let Response::Answered(theirs) = self.request(Request::Command(command.clone()))? else { return Ok(()) };
-        let theirs = theirs.map(without_incarnation);
-        if theirs == ours.clone().map(without_incarnation) {
+        let theirs = theirs.map(comparable);
+        if theirs == ours.clone().map(comparable) {
             return Ok(());
         }
         Err(format!("{}: in memory {ours:?}, in reality {theirs:?}", command.name()))
@@ -117,6 +119,8 @@ fn serve(
 
 struct Servers {
     tier: RedisTier,
+    /// For what no tier can be asked for.
+    raw: redis::aio::MultiplexedConnection,
     url: String,
     /// The connection of each session, and whether it is in a transaction; made when it is needed.
     sessions: HashMap<Session, (PgConnection, bool)>,
@@ -125,7 +129,9 @@ struct Servers {
 impl Servers {
     async fn connect(database: &str, redis: &str) -> Result<Self, String> {
         let tier = RedisTier::new(RedisSettings::new(redis))?;
-        let mut servers = Self { tier, url: database.to_owned(), sessions: HashMap::new() };
+        let client = redis::Client::open(redis).map_err(|error| error.to_string())?;
+        let raw = client.get_multiplexed_async_connection().await.map_err(|error| error.to_string())?;
+        let mut servers = Self { tier, raw, url: database.to_owned(), sessions: HashMap::new() };
         let (connection, _) = servers.session(LOADS).await.map_err(|error| error.to_string())?;
         let table = "DROP TABLE IF EXISTS proof_explore; \
                      CREATE TABLE proof_explore (id int PRIMARY KEY, version bigint NOT NULL)";
@@ -137,18 +143,24 @@ impl Servers {
         match request {
             Request::Command(command) => Ok(Response::Answered(command.run(&self.tier).await)),
             Request::Evict(key) => {
-                self.tier.clear(&[(key, None)]).await.map_err(|error| error.to_string())?;
+                self.remove(&[key]).await?;
                 Ok(Response::Rows(Vec::new()))
             }
             Request::Statement(statement, made) => {
                 self.statement(statement, &made).await.map(Response::Rows).map_err(|error| error.to_string())
             }
             Request::Reset(rows) => {
-                self.tier.delete_matching("app:*").await.map_err(|error| error.to_string())?;
+                self.remove(&rows.iter().map(|(key, _)| entry(*key)).collect::<Vec<_>>()).await?;
                 self.reset(&rows).await.map_err(|error| error.to_string())?;
                 Ok(Response::Rows(Vec::new()))
             }
         }
+    }
+
+    /// Removes keys whatever stands there.
+    async fn remove(&mut self, keys: &[String]) -> Result<(), String> {
+        let removed = redis::cmd("DEL").arg(keys).query_async::<()>(&mut self.raw).await;
+        removed.map_err(|error| error.to_string())
     }
 
     async fn reset(&mut self, rows: &[(u8, Content)]) -> Result<(), sqlx::Error> {
@@ -230,26 +242,22 @@ async fn make(connection: &mut PgConnection, key: u8, content: Content) -> Resul
     made.map(drop)
 }
 
-/// An answer whose incarnation is left out, as the real server has another.
-fn without_incarnation(answer: Answer) -> Answer {
+/// An answer without what the real server has of its own: its incarnation and its clock.
+fn comparable(answer: Answer) -> Answer {
     const NOBODY: Incarnation = 0;
-    let lease = |reply| match reply {
+    let reply = |reply: Reply| Reply { bytes: reply.bytes.map(without_times), incarnation: NOBODY };
+    let lease = |granted| match granted {
         LeaseReply::Granted(_) => LeaseReply::Granted(NOBODY),
-        LeaseReply::Taken(mut reply) => {
-            reply.incarnation = NOBODY;
-            LeaseReply::Taken(reply)
-        }
+        LeaseReply::Taken(taken) => LeaseReply::Taken(reply(taken)),
     };
     match answer {
-        Answer::Leases(replies) => Answer::Leases(replies.into_iter().map(|reply| reply.map(lease)).collect()),
-        Answer::Many(mut reply) => {
-            reply.incarnation = NOBODY;
-            Answer::Many(reply)
+        Answer::Announced(_) => Answer::Announced(NOBODY),
+        Answer::Leases(replies) => Answer::Leases(replies.into_iter().map(|granted| granted.map(lease)).collect()),
+        Answer::Many(many) => {
+            let bytes = many.bytes.into_iter().map(|bytes| bytes.map(without_times)).collect();
+            Answer::Many(ManyReply { bytes, incarnation: NOBODY })
         }
-        Answer::One(mut reply) => {
-            reply.incarnation = NOBODY;
-            Answer::One(reply)
-        }
+        Answer::One(one) => Answer::One(reply(one)),
         Answer::Replaced(replies) => Answer::Replaced(replies.into_iter().map(lease).collect()),
         answer => answer,
     }

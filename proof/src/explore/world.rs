@@ -77,6 +77,13 @@ impl World {
         }
     }
 
+    /// Waits until the connection of a writer breaks.
+    pub(super) async fn breaks(self: &Arc<Self>, actor: u8, what: &'static str, keys: Keys) {
+        if self.gate(Phase::Break, actor, what, keys).await.is_none() {
+            std::future::pending().await
+        }
+    }
+
     async fn gate(self: &Arc<Self>, phase: Phase, actor: u8, what: &'static str, keys: Keys) -> Option<()> {
         let (open, opened) = oneshot::channel();
         // Whoever looks on from outside is always let through.
@@ -123,14 +130,17 @@ impl World {
         }
     }
 
-    /// Lets the next timer fire that makes anything happen; false when there is none within an hour.
+    /// Lets the next timer fire that makes anything happen, or ends a doubt; false when there is none within an hour.
     pub(super) async fn pass_time(&self) -> bool {
-        let before = self.state().progress;
-        let limit = Instant::now() + Duration::from_secs(3_600);
+        let (before, doubt) = {
+            let state = self.state();
+            (state.progress, state.next_doubt())
+        };
+        let limit = doubt.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
         loop {
             // Idle but for timers, the runtime puts the paused clock forward to the next one.
             if timeout_at(limit, self.changed.notified()).await.is_err() {
-                return false;
+                return doubt.is_some();
             }
             if self.state().progress != before {
                 return true;
@@ -175,6 +185,11 @@ impl World {
                 rows => format!("the write ends: {}{}", rows.join(", "), if owed { ", clearing owed" } else { "" }),
             }
         });
+    }
+
+    /// An instance looks after a write whose outcome it does not know, from now on.
+    pub(super) fn doubt(&self, instance: u8, lasts: Duration) {
+        self.state().doubts.push((instance, Instant::now() + lasts));
     }
 
     pub(super) fn fail(&self, breach: Breach) {
