@@ -12,7 +12,7 @@ use crate::key::check_prefix;
 ///
 /// | setting | default | what it changes |
 /// |---|---|---|
-/// | `pool_size` | 4 | multiplexed connections to Redis |
+/// | `pool_size` | 2 | multiplexed connections to Redis |
 /// | `read_budget` | 40 ms | how long a cached read waits for Redis before it asks the database |
 /// | `timeout` | 1 s | how long an invalidation or a call of the manual API waits for Redis |
 /// | `retry_attempts`, `retry_delay` | 3, 100 ms | how often and how fast those are tried again |
@@ -61,7 +61,7 @@ impl CacheConfig {
             redis_url: None,
             ttl: default_ttl.into_ttl(),
             prefix: global_prefix.into(),
-            pool_size: NonZeroUsize::MIN.saturating_add(3),
+            pool_size: NonZeroUsize::MIN.saturating_add(1),
             read_budget: READ_BUDGET,
             timeout: Duration::from_secs(1),
             retry_attempts: 3,

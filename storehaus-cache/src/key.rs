@@ -59,6 +59,9 @@ pub struct KeyWriter {
 impl KeyWriter {
     /// Appends one part, escaped.
     pub fn part(&mut self, text: &str) {
+        if text.bytes().all(is_plain) {
+            return self.push(text);
+        }
         self.separate();
         let mut plain = 0;
         for (at, byte) in text.bytes().enumerate() {
@@ -77,6 +80,11 @@ impl KeyWriter {
         self.separate();
         // Only a part that fails by itself does.
         write!(self.text, "{part}").unwrap_or_else(|_| unreachable!("keys are written without failing"));
+    }
+
+    fn push(&mut self, plain: &str) {
+        self.separate();
+        self.text.push_str(plain);
     }
 
     fn separate(&mut self) {
@@ -360,7 +368,7 @@ impl KeyRef for Uuid {
     }
 
     fn write(&self, out: &mut KeyWriter) {
-        out.part(self.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+        out.push(self.as_hyphenated().encode_lower(&mut Self::encode_buffer()));
     }
 }
 

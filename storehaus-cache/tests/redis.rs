@@ -10,6 +10,8 @@ mod intents;
 mod processes;
 #[path = "redis/server.rs"]
 mod server;
+#[path = "redis/wire.rs"]
+mod wire;
 
 use std::net::TcpListener;
 use std::sync::Arc;

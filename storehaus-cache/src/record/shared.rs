@@ -83,8 +83,9 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
 
     /// Asks Redis what stands under a key.
     pub(super) async fn look(&self, remote: &Remote<L>, text: KeyText) -> Look<Ld::Value> {
-        let (reply, deadline) = remote.get_first(&text).await;
-        let found = reply.map(|reply| (self.see(&text, &reply), reply));
+        let key: &str = &text;
+        let (reply, deadline) = remote.get_first(key).await;
+        let found = reply.map(|reply| (self.see(key, &reply), reply));
         Look { text, deadline, found }
     }
 

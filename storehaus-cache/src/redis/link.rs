@@ -60,6 +60,15 @@ impl Link {
         self.inner.broken.store(true, Ordering::Release);
     }
 
+    /// Whether a further command had better go elsewhere.
+    pub(super) fn is_busy(&self) -> bool {
+        match &self.inner.transport {
+            Transport::Wire(wire) => wire.in_flight() >= BUSY,
+            // It does not say.
+            Transport::Client(_) => true,
+        }
+    }
+
     /// Sends one command, if the connection sees to it that it is answered, or given up, by the deadline.
     pub(super) fn ask(
         &self,
@@ -134,6 +143,9 @@ impl Transport {
         }
     }
 }
+
+/// From so many commands in flight on, two connections carry more than one. Below, one system call carries more commands.
+const BUSY: usize = 64;
 
 /// An answer of the server, or the error that it is.
 pub(super) fn judge(answer: Value) -> Result<Value, L2Error> {

@@ -37,7 +37,7 @@ use self::wire::Cut;
 pub struct RedisSettings {
     /// `redis://[user][:password@]host[:port][/database]`.
     pub url: String,
-    /// How many connections are kept open. Default: 4.
+    /// How many connections are kept open. One carries up to 64 commands at a time before the next is used. Default: 2.
     pub pool_size: NonZeroUsize,
     /// How long opening a connection may take, greeting included; after one that took longer, twice and then four times
     /// as long, until one is open. Default: 100 ms.
@@ -515,7 +515,7 @@ fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(MAX_TTL_MILLIS).clamp(1, MAX_TTL_MILLIS)
 }
 
-const DEFAULT_POOL_SIZE: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+const DEFAULT_POOL_SIZE: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
 /// How many bytes of values one call stores, unless a single one is larger.
 const BYTES_PER_CALL: usize = 128 * 1024;

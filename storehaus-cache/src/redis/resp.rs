@@ -132,6 +132,9 @@ impl Measure {
 /// Where the element at `at` ends, of an array its first line, and how many items of an array follow.
 fn element(bytes: &[u8], at: usize) -> Result<Option<(usize, usize)>, Malformed> {
     let Some(&kind) = bytes.get(at) else { return Ok(None) };
+    if !b"+-:$*".contains(&kind) {
+        return Err(Malformed);
+    }
     let Some((line, next)) = line(bytes, at + 1)? else { return Ok(None) };
     match kind {
         b'+' | b'-' => Ok(Some((next, 0))),
@@ -309,6 +312,7 @@ mod tests {
             "*-2\r\n",
             ":1x\r\n",
             ":\r\n",
+            "%",
             "%1\r\n",
             "$1\r\nab\r\n",
             "+a\rb",

@@ -16,7 +16,7 @@ use super::link::Link;
 use super::resp::{Value, command};
 use super::wire::{Asked, Cut};
 
-/// Hands out connections in turn.
+/// Hands out connections: the first that is not busy, else all in turn.
 pub(super) struct Slots {
     shared: Arc<Shared>,
 }
@@ -99,7 +99,9 @@ impl Slots {
     pub(super) async fn link(&self) -> Result<(usize, Link), L2Error> {
         let shared = &self.shared;
         let places = shared.places.len();
-        let turn = shared.turn();
+        // The first that has nothing or little to do: it is opened before a further one is used.
+        let free = shared.places.iter().position(|place| place.live().is_none_or(|link| !link.is_busy()));
+        let turn = free.unwrap_or_else(|| shared.turn());
         if let Some(link) = shared.places[turn].live() {
             return Ok((turn, link));
         }
@@ -109,16 +111,27 @@ impl Slots {
                 return Ok((other, link));
             }
         }
-        Ok((turn, shared.open(turn).await?))
+        let link = shared.open(turn).await?;
+        (0..places).filter(|place| *place != turn).for_each(|place| self.open_in_background(place));
+        Ok((turn, link))
     }
 
     /// Sends a command on the next connection, if that is open and keeps deadlines itself.
     pub(super) fn ask(&self, deadline: Instant, encode: impl FnOnce(&mut Vec<u8>)) -> Option<Sent> {
         let shared = &self.shared;
-        let place = shared.turn();
-        let current = shared.places[place].current.read().unwrap_or_else(PoisonError::into_inner);
-        let link = current.as_ref().map(|kept| &kept.link).filter(|link| !link.is_broken())?;
-        Some(Sent { place, incarnation: link.incarnation(), asked: link.ask(deadline, encode)? })
+        let send = |place, link: &Link, encode| {
+            Some(Sent { place, incarnation: link.incarnation(), asked: link.ask(deadline, encode)? })
+        };
+        for (at, place) in shared.places.iter().enumerate() {
+            let current = place.current.read().unwrap_or_else(PoisonError::into_inner);
+            let link = live(&current)?;
+            if !link.is_busy() {
+                return send(at, link, encode);
+            }
+        }
+        let turn = shared.turn();
+        let current = shared.places[turn].current.read().unwrap_or_else(PoisonError::into_inner);
+        send(turn, live(&current)?, encode)
     }
 
     /// Gives a connection up whose answers do not fit the commands.
@@ -160,6 +173,9 @@ impl Slots {
     }
 
     fn open_in_background(&self, place: usize) {
+        if self.shared.places[place].live().is_some() {
+            return;
+        }
         match self.shared.places[place].opening.try_lock() {
             Ok(last) if last.as_ref().is_none_or(|failure| failure.at.elapsed() >= OPENING_PAUSE) => {}
             _ => return,
@@ -173,12 +189,9 @@ impl Slots {
 }
 
 impl Shared {
-    /// Whose turn it is.
+    /// Whose turn it is where all have much to do.
     fn turn(&self) -> usize {
-        match self.places.len() {
-            1 => 0,
-            places => self.next.fetch_add(1, Ordering::Relaxed) % places,
-        }
+        self.next.fetch_add(1, Ordering::Relaxed) % self.places.len()
     }
 
     fn reset(&self) {
@@ -301,7 +314,7 @@ impl Drop for Watch {
 impl Place {
     fn live(&self) -> Option<Link> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().map(|kept| &kept.link).filter(|link| !link.is_broken()).cloned()
+        live(&current).cloned()
     }
 
     fn clear_unless(&self, incarnation: Incarnation) {
@@ -312,6 +325,11 @@ impl Place {
     fn clear(&self) {
         self.current.write().unwrap_or_else(PoisonError::into_inner).take();
     }
+}
+
+/// The connection of a place, if it may be used.
+fn live(current: &Option<Kept>) -> Option<&Link> {
+    current.as_ref().map(|kept| &kept.link).filter(|link| !link.is_broken())
 }
 
 /// How long after a failure no connection is opened for a command.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::resp::{Commands, Malformed, Measure, Value};
 
@@ -58,6 +58,8 @@ struct Shared {
     ended: AtomicBool,
     /// Whether the callers' end is gone.
     abandoned: AtomicBool,
+    /// How many answers are to come. Written under the lock of `line`.
+    in_flight: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -66,8 +68,8 @@ struct Line {
     bytes: Vec<u8>,
     /// Who waits, in the order of the commands.
     waiting: VecDeque<Waiting>,
-    /// How many answers are to come.
-    in_flight: usize,
+    /// The first deadline among the commands that are not handed to the task yet.
+    due: Option<Instant>,
     /// Wakes the task. Taken when it was woken and has not looked yet.
     task: Option<Waker>,
     /// Why the connection takes no more commands.
@@ -104,7 +106,8 @@ impl Wire {
             measure: Measure::default(),
             values: Vec::new(),
             done: Vec::new(),
-            tick: None,
+            alarm: None,
+            due: None,
             turns: 0,
         };
         (Self { shared, runtime: Handle::current().id() }, driver)
@@ -130,6 +133,11 @@ impl Wire {
         Ok(Asked(answer))
     }
 
+    /// How many answers are to come.
+    pub(super) fn in_flight(&self) -> usize {
+        self.shared.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Whether the connection takes no more commands.
     pub(super) fn has_ended(&self) -> bool {
         self.shared.ended.load(Ordering::Acquire)
@@ -153,11 +161,13 @@ impl Wire {
             if let Some(cut) = &line.ended {
                 return Err(cut.clone());
             }
-            if line.bytes.len() > MAX_QUEUED || line.in_flight > MAX_IN_FLIGHT {
+            let in_flight = self.shared.in_flight.load(Ordering::Relaxed);
+            if line.bytes.len() > MAX_QUEUED || in_flight > MAX_IN_FLIGHT {
                 return Err(Cut::Full);
             }
             encode(&mut line.bytes);
-            line.in_flight += count;
+            self.shared.in_flight.store(in_flight + count, Ordering::Relaxed);
+            line.due = earlier(line.due, deadline);
             line.waiting.push_back(Waiting { deadline, answer });
             line.task.take()
         };
@@ -194,8 +204,10 @@ pub(super) struct Driver<S> {
     /// Replies that were read; empty between two reads, as `done` is.
     values: Vec<Value>,
     done: Vec<Done>,
-    /// When to look for commands past their deadline; armed while any is in flight.
-    tick: Option<Pin<Box<Sleep>>>,
+    /// Goes off when it is time to look for commands past their deadline.
+    alarm: Option<Pin<Box<Sleep>>>,
+    /// What the alarm is set to; no deadline of a command that was taken over is earlier.
+    due: Option<Instant>,
     /// How many turns the commands past their deadline were given for what has arrived meanwhile.
     turns: u32,
 }
@@ -238,12 +250,6 @@ impl<S> Driver<S> {
         };
         waiting.into_iter().for_each(|waiting| waiting.answer.fail(cut));
     }
-
-    /// Whether nobody is there to be served.
-    fn is_over(&self) -> bool {
-        self.shared.abandoned.load(Ordering::Acquire)
-            && self.shared.lock().waiting.iter().all(|waiting| waiting.answer.is_nobodys())
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
@@ -251,8 +257,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn serve(&mut self, cx: &mut Context<'_>) -> Result<bool, Cut> {
         self.read(cx)?;
         self.write(cx)?;
-        self.keep_time(cx)?;
-        Ok(self.is_over())
+        self.keep_time(cx);
+        if !self.shared.abandoned.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        if self.shared.lock().waiting.iter().all(|waiting| waiting.answer.is_nobodys()) {
+            return Ok(true);
+        }
+        // Somebody waits who may give up without a word.
+        self.set_alarm(Some(Instant::now() + LAST_LOOKS));
+        self.keep_time(cx);
+        Ok(false)
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Cut> {
@@ -261,7 +276,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Poll::Ready(Ok(0)) => return Err(closed("the connection was closed")),
                 Poll::Ready(Ok(written)) => self.written += written,
                 Poll::Ready(Err(error)) => return Err(broken(&error)),
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    let due = {
+                        let mut line = self.shared.lock();
+                        line.wake_by_next(cx);
+                        line.due.take()
+                    };
+                    self.set_alarm(due);
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -276,9 +299,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         let mut line = self.shared.lock();
         if line.bytes.is_empty() {
-            if !line.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
-                line.task = Some(cx.waker().clone());
-            }
+            line.wake_by_next(cx);
             return false;
         }
         if line.waiting.len() + self.told >= MANY && !self.stepped_back {
@@ -292,6 +313,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         self.stepped_back = false;
         self.told = 0;
         std::mem::swap(&mut line.bytes, &mut self.out);
+        let due = line.due.take();
+        drop(line);
+        self.set_alarm(due);
         true
     }
 
@@ -340,47 +364,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         let unasked = {
             let mut line = self.shared.lock();
-            self.values.drain(..).any(|value| !line.take_answer(value, &mut self.done))
+            let answered = self.values.len();
+            let unasked = self.values.drain(..).any(|value| !line.take_answer(value, &mut self.done));
+            let in_flight = self.shared.in_flight.load(Ordering::Relaxed);
+            self.shared.in_flight.store(in_flight.saturating_sub(answered), Ordering::Relaxed);
+            unasked
         };
         self.told += self.done.len();
         self.done.drain(..).for_each(Done::tell);
         if malformed || unasked { Err(Cut::Malformed) } else { Ok(()) }
     }
 
-    /// Fails the commands that are past their deadline. Looks for them every few milliseconds while any is in flight,
-    /// which is cheaper than a timer for each. To a thread that was kept busy past it, deadline and answer are due at the
-    /// same time: what arrived meanwhile is let in before a command is given up.
-    fn keep_time(&mut self, cx: &mut Context<'_>) -> Result<(), Cut> {
-        loop {
-            let Some(tick) = &mut self.tick else {
-                if self.shared.lock().waiting.is_empty() {
-                    return Ok(());
-                }
-                self.tick = Some(Box::pin(tokio::time::sleep(TICK)));
-                continue;
-            };
-            if tick.as_mut().poll(cx).is_pending() {
-                return Ok(());
-            }
+    /// Fails the commands that are past their deadline. One alarm goes off for the first of all deadlines, and is set
+    /// anew only then, which is cheaper than a timer for each. To a thread that was kept busy past it, deadline and answer
+    /// are due at the same time: what arrived meanwhile is let in before a command is given up.
+    fn keep_time(&mut self, cx: &mut Context<'_>) {
+        while self.due.is_some() && self.alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(cx).is_ready()) {
             let now = Instant::now();
-            let late: Vec<Answer> = {
-                let mut line = self.shared.lock();
-                if line.waiting.is_empty() {
-                    self.tick = None;
-                    self.turns = 0;
-                    return Ok(());
-                }
-                if self.turns < TURNS && line.waiting.iter().any(|waiting| waiting.is_late(now)) {
-                    self.turns += 1;
-                    // Lets the runtime look at its sockets.
-                    cx.waker().wake_by_ref();
-                    return Ok(());
-                }
-                line.waiting.iter_mut().filter(|waiting| waiting.is_late(now)).map(Waiting::give_up).collect()
-            };
+            let mut line = self.shared.lock();
+            if self.turns < TURNS && line.waiting.iter().any(|waiting| waiting.is_late(now)) {
+                self.turns += 1;
+                // Lets the runtime look at its sockets.
+                cx.waker().wake_by_ref();
+                return;
+            }
             self.turns = 0;
+            let late: Vec<Answer> =
+                line.waiting.iter_mut().filter(|waiting| waiting.is_late(now)).map(Waiting::give_up).collect();
+            let left = line.waiting.iter().filter(|waiting| !matches!(waiting.answer, Answer::Nobody(_)));
+            let due = left.fold(None, |due, waiting| earlier(due, waiting.deadline));
+            drop(line);
             late.into_iter().for_each(|answer| answer.fail(&Cut::TimedOut));
-            tick.as_mut().reset(now + TICK);
+            self.due = None;
+            self.set_alarm(due);
+        }
+    }
+
+    fn set_alarm(&mut self, due: Option<Instant>) {
+        let Some(due) = due.filter(|due| self.due.is_none_or(|set| *due < set)) else { return };
+        self.due = Some(due);
+        match &mut self.alarm {
+            Some(alarm) => alarm.as_mut().reset(due),
+            None => self.alarm = Some(Box::pin(sleep_until(due))),
         }
     }
 }
@@ -393,10 +418,16 @@ impl Shared {
 }
 
 impl Line {
+    /// Lets the next command wake the task.
+    fn wake_by_next(&mut self, cx: &Context<'_>) {
+        if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            self.task = Some(cx.waker().clone());
+        }
+    }
+
     /// Hands a reply to the command it belongs to; whether there is one.
     fn take_answer(&mut self, value: Value, done: &mut Vec<Done>) -> bool {
         let Some(first) = self.waiting.front_mut() else { return false };
-        self.in_flight = self.in_flight.saturating_sub(1);
         match &mut first.answer {
             Answer::Many(_, values, left) if *left > 1 => {
                 values.push(value);
@@ -470,6 +501,13 @@ impl Done {
     }
 }
 
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 fn closed(why: &str) -> Cut {
     Cut::Closed(why.to_owned())
 }
@@ -484,8 +522,8 @@ fn broken(error: &io::Error) -> Cut {
 
 /// From so many commands in flight or just answered on, the task steps back before it writes.
 const MANY: usize = 8;
-/// How late a command may be failed after its deadline.
-const TICK: Duration = Duration::from_millis(5);
+/// How often a connection without a callers' end looks whether anybody still waits for an answer.
+const LAST_LOOKS: Duration = Duration::from_millis(100);
 /// How many turns of the runtime an answer takes from its socket to here, and one more.
 const TURNS: u32 = 2;
 const READ_BYTES: usize = 64 << 10;
@@ -497,3 +535,6 @@ const MAX_QUEUED: usize = 64 << 20;
 const MAX_IN_FLIGHT: usize = 1 << 18;
 /// A reply is not longer than this.
 const MAX_REPLY: usize = 1 << 30;
+
+#[cfg(test)]
+mod tests;
