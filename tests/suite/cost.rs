@@ -107,6 +107,24 @@ suite! {
         assert_eq!((verbs(&sql), redis), (vec!["SELECT", "SELECT", "SELECT"], calls([])));
     }
 
+    once fn a_cold_cache_is_asked_for_the_lease_at_once(world) {
+        let mut counted = Counted::new(world, L1::Off).await;
+        let store = counted.haus.store::<Item>();
+        store.create_many(items(40)).await.unwrap();
+        for id in 1..=16 {
+            store.get_by_id(&id).await.unwrap().unwrap();
+        }
+        let (sql, redis) = counted.cost(async { store.get_by_id(&17i64).await.unwrap().unwrap() }).await;
+        assert_eq!((verbs(&sql), redis), (vec!["SELECT"], calls([("get", 1), ("set", 2), ("evalsha", 1)])));
+        // Its answer is the row where there is one, and the next read looks first.
+        let (sql, redis) = counted.cost(async { store.get_by_id(&17i64).await.unwrap().unwrap() }).await;
+        assert_eq!((verbs(&sql), redis), (vec![], calls([("set", 1)])));
+        let (sql, redis) = counted.cost(async { store.get_by_id(&17i64).await.unwrap().unwrap() }).await;
+        assert_eq!((verbs(&sql), redis), (vec![], calls([("get", 1)])));
+        let (_, redis) = counted.cost(async { store.get_by_id(&18i64).await.unwrap().unwrap() }).await;
+        assert_eq!(redis, calls([("get", 2), ("set", 2), ("evalsha", 1)]));
+    }
+
     once fn a_thousand_rows_through_redis(world) {
         let mut counted = Counted::new(world, L1::Off).await;
         let store = counted.haus.store::<Item>();

@@ -107,6 +107,8 @@ struct Inner<Ld: Loader, L: L2> {
     /// Marks the tokens of this store among those of all stores and processes.
     instance: u64,
     next_token: AtomicU64,
+    /// Leases granted since a row was found in Redis.
+    misses_in_a_row: AtomicU64,
     counters: Arc<Counters>,
     ttl: Duration,
     negative_ttl: Option<Duration>,
@@ -222,6 +224,7 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
             beside: Arc::new(Turns::new()),
             instance: manager.env().random(),
             next_token: AtomicU64::new(0),
+            misses_in_a_row: AtomicU64::new(0),
             counters,
             ttl,
             negative_ttl,

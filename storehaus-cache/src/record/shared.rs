@@ -29,6 +29,9 @@ const LOOKS: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LAST_PAUSE: Duration = Duration::from_millis(8);
 
+/// After so many misses in a row a read asks for the lease at once: the answer shows what stands there as `GET` would.
+const COLD: u64 = 16;
+
 /// What is said to have been seen where a value of another type stands: no content of ours begins like this.
 pub(super) const FOREIGN: &[u8] = b"\0";
 
@@ -81,11 +84,18 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         self.read_on(remote, key, look).await
     }
 
-    /// Asks Redis what stands under a key.
+    /// Asks Redis what stands under a key; while nothing is found anyway, the lease asks.
     pub(super) async fn look(&self, remote: &Remote<L>, text: KeyText) -> Look<Ld::Value> {
+        if self.misses_in_a_row.load(Ordering::Relaxed) >= COLD && remote.is_up() {
+            let nothing = Reply { bytes: None, incarnation: 0 };
+            return Look { text, deadline: remote.deadline(), found: Ok((Seen::Free, nothing)) };
+        }
         let key: &str = &text;
         let (reply, deadline) = remote.get_first(key).await;
         let found = reply.map(|reply| (self.see(key, &reply), reply));
+        if let Ok((Seen::Row(_), _)) = found {
+            self.expect_hits();
+        }
         Look { text, deadline, found }
     }
 
@@ -111,6 +121,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         for _ in 0..LOOKS {
             let seen = match first.take().unwrap_or_else(|| self.see(&text, &reply)) {
                 Seen::Row(loaded) => {
+                    self.expect_hits();
                     self.counters.l2_hits.add(1);
                     self.audit_shared(key, &reply);
                     return Ok(Found::Loaded(loaded));
@@ -154,6 +165,14 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             }
         }
         self.load(key).await.map(Found::Loaded)
+    }
+
+    /// The next read looks before it asks for a lease.
+    fn expect_hits(&self) {
+        // Most of the time there is nothing to change, and nobody to take the line from.
+        if self.misses_in_a_row.load(Ordering::Relaxed) > 0 {
+            self.misses_in_a_row.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Loads without asking Redis or filling it.
@@ -223,8 +242,12 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             let incarnation = match placed {
                 Ok(LeaseReply::Granted(incarnation)) => incarnation,
                 Ok(LeaseReply::Taken(reply)) => return Ok(Attempt::Lost(reply)),
-                Err(_) => return Ok(Attempt::Unknown),
+                Err(_) => {
+                    inner.expect_hits();
+                    return Ok(Attempt::Unknown);
+                }
             };
+            inner.misses_in_a_row.fetch_add(1, Ordering::Relaxed);
             let result = inner.load(&key).await.map(|loaded| loaded.under(token));
             let outcome = result.as_ref().map(|loaded| loaded.row.clone()).map_err(Clone::clone);
             if outcome.is_err() {
