@@ -27,8 +27,9 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// See [`GenericStore`].
     ///
     /// # Cost
-    /// A hit in process: no round trip, and a clone of the row. A hit in Redis: one command. A miss: two commands and one
-    /// statement, and one command to fill behind the caller's back; concurrent misses of one key share one statement.
+    /// A hit in process: no round trip, and a clone of the row. A hit in Redis: one command. A miss: two commands (one from
+    /// the seventeenth in a row on) and one statement, and one command to fill behind the caller's back; concurrent misses
+    /// of one key share one statement.
     pub async fn get_by_id<Q>(&self, id: &Q) -> Result<Option<T>>
     where
         T::Key: Borrow<Q>,
