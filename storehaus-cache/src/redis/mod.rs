@@ -1,8 +1,12 @@
 //! The shared tier on a Redis server, version 7.0 or later.
 //!
-//! A [`RedisTier`] keeps a fixed number of multiplexed connections. A command takes one of them in turn without waiting
-//! for a pool; a connection is replaced after the first error that leaves its state unknown. Every command touches one
-//! key, except `MGET`, `SCAN` and the scripts of intents, and `PUBLISH` none. A subscription has a connection of its own.
+//! A [`RedisTier`] keeps a fixed number of multiplexed connections. A command takes the first that has less than 64
+//! commands under way, else each in turn, without waiting for a pool; a connection is replaced after the first error that
+//! leaves its state unknown. Every command touches one key, except `MGET`, `SCAN` and the scripts, and `PUBLISH` none. A
+//! subscription has a connection of its own.
+//!
+//! TCP is spoken by this module, in RESP2: `wire` carries commands, `resp` writes and reads them. What else the client
+//! library reaches, TLS and the sockets of the machine, stays with it, behind the same `link`.
 
 mod connect;
 mod error;
@@ -35,7 +39,9 @@ use self::wire::Cut;
 /// How to reach a Redis server.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// `redis://[user][:password@]host[:port][/database]`.
+    /// `redis://[user][:password@]host[:port][/database]`, or `unix:///path`. `rediss://` where the client library is
+    /// built with TLS, else it is refused. A protocol that the URL names is that of subscriptions, `unix` and `rediss`
+    /// alone.
     pub url: String,
     /// How many connections are kept open. One carries up to 64 commands at a time before the next is used. Default: 2.
     pub pool_size: NonZeroUsize,
