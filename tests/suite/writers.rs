@@ -62,6 +62,8 @@ suite! {
             // A connection is refused from the beginning where it may not clear; this one may, at first.
             admin.run::<()>(&["ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all"]).await;
             assert_eq!(items.get_by_id(&n).await.unwrap(), None);
+            // The lease of the read is given back by then.
+            haus.cache().unwrap().settle().await;
             admin.run::<()>(&["ACL", "SETUSER", "app", "-del"]).await;
             let created = items.create(item(n, &n.to_string())).await;
             match coherence {
