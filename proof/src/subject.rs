@@ -125,10 +125,10 @@ impl L2 for WithoutFence {
         Ok(if reply.bytes.is_some() { LeaseReply::Taken(reply) } else { LeaseReply::Granted(reply.incarnation) })
     }
 
-    async fn lease_many(&self, keys: &[(String, Token)], ttl: Duration) -> Result<Vec<Option<LeaseReply>>, L2Error> {
+    async fn lease_many(&self, keys: &[(String, Token)], ttl: Duration) -> Result<Vec<LeaseReply>, L2Error> {
         let mut replies = Vec::with_capacity(keys.len());
         for (key, token) in keys {
-            replies.push(Some(self.lease(key, *token, ttl).await?));
+            replies.push(self.lease(key, *token, ttl).await?);
         }
         Ok(replies)
     }

@@ -55,12 +55,12 @@ pub trait L2: Send + Sync + 'static {
     fn lease(&self, key: &str, token: Token, ttl: Duration)
     -> impl Future<Output = Result<LeaseReply, L2Error>> + Send;
 
-    /// [`lease`](Self::lease) for many keys in one round trip; a key refused by the server (another type) is `None`.
+    /// [`lease`](Self::lease) for many keys, none twice, in one round trip; a value of another type gives way.
     fn lease_many(
         &self,
         keys: &[(String, Token)],
         ttl: Duration,
-    ) -> impl Future<Output = Result<Vec<Option<LeaseReply>>, L2Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<LeaseReply>, L2Error>> + Send;
 
     /// Places a lease where the content still starts with `seen`, where nothing stands, or over a value of another type.
     /// One script call.

@@ -30,7 +30,7 @@ pub(super) enum Answer {
     Cleared(Cleared),
     Count(u64),
     Done,
-    Leases(Vec<Option<LeaseReply>>),
+    Leases(Vec<LeaseReply>),
     Many(ManyReply),
     One(Reply),
     Renewed(Vec<bool>),
@@ -100,7 +100,7 @@ impl Command {
             Self::Get(key) => Answer::One(tier.get(&key).await?),
             Self::GetMany(keys) => Answer::Many(tier.get_many(&keys).await?),
             Self::Lease(keys, ttl) => Answer::Leases(match &keys[..] {
-                [(key, token)] => vec![Some(tier.lease(key, *token, ttl).await?)],
+                [(key, token)] => vec![tier.lease(key, *token, ttl).await?],
                 keys => tier.lease_many(keys, ttl).await?,
             }),
             Self::Probe => {

@@ -129,8 +129,11 @@ impl Memory {
                 Answer::Many(ManyReply { bytes, incarnation: self.incarnation() })
             }
             Command::Lease(keys, ttl) => {
-                self.take_room()?;
-                let replies = keys.iter().map(|(key, token)| Some(self.place(key, None, &token.to_lease(), *ttl)));
+                // One lease is a command that stores, many are a script that may find nothing to store.
+                if keys.len() == 1 || keys.iter().any(|(key, _)| self.seen(key).is_none()) {
+                    self.take_room()?;
+                }
+                let replies = keys.iter().map(|(key, token)| self.place(key, None, &token.to_lease(), *ttl));
                 Answer::Leases(replies.collect())
             }
             Command::Probe => Answer::Done,

@@ -86,13 +86,13 @@ impl L2 for Gated {
     }
 
     async fn lease(&self, key: &str, token: Token, ttl: Duration) -> Result<LeaseReply, L2Error> {
-        match self.lease_many(&[(key.to_owned(), token)], ttl).await?.pop().flatten() {
+        match self.lease_many(&[(key.to_owned(), token)], ttl).await?.pop() {
             Some(reply) => Ok(reply),
             None => misfit(),
         }
     }
 
-    async fn lease_many(&self, keys: &[(String, Token)], ttl: Duration) -> Result<Vec<Option<LeaseReply>>, L2Error> {
+    async fn lease_many(&self, keys: &[(String, Token)], ttl: Duration) -> Result<Vec<LeaseReply>, L2Error> {
         match self.send(Command::Lease(keys.to_vec(), ttl)).await? {
             Answer::Leases(replies) => Ok(replies),
             _ => misfit(),

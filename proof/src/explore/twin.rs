@@ -252,7 +252,7 @@ fn comparable(answer: Answer) -> Answer {
     };
     match answer {
         Answer::Announced(_) => Answer::Announced(NOBODY),
-        Answer::Leases(replies) => Answer::Leases(replies.into_iter().map(|granted| granted.map(lease)).collect()),
+        Answer::Leases(replies) => Answer::Leases(replies.into_iter().map(lease).collect()),
         Answer::Many(many) => {
             let bytes = many.bytes.into_iter().map(|bytes| bytes.map(without_times)).collect();
             Answer::Many(ManyReply { bytes, incarnation: NOBODY })

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::shared::{FOREIGN, Seen};
+use super::shared::Seen;
 use super::{Inner, LeaseId, Led, Loaded, Outcome, RecordCache};
 use crate::flight::{Follower, Registered};
-use crate::l2::{Incarnation, L2, LeaseReply, Reply};
+use crate::l2::{Incarnation, L2, LeaseReply, ManyReply, Reply};
 use crate::loader::Loader;
 use crate::local::{Join, Ticket};
 use crate::remote::Remote;
@@ -158,6 +159,8 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let texts: Vec<String> = keys.iter().map(|key| self.space.key(key)).collect();
         let deadline = remote.deadline();
         let found = match remote.is_up() {
+            // While nothing is found anyway, the leases ask.
+            true if self.is_cold() => Some(ManyReply { bytes: vec![None; keys.len()], incarnation: 0 }),
             true => remote.get_many(&texts, deadline).await.ok(),
             false => None,
         };
@@ -190,11 +193,15 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                 }
             });
         }
-        let (mut leases, foreign) = self.lease_many(remote, &texts, free, &mut rows, written, deadline).await;
-        unusable.extend(foreign.into_iter().map(|place| (place, FOREIGN.to_vec())));
+        let mut leases = self.lease_many(remote, &texts, free, &mut rows, written, deadline).await;
         leases.extend(self.replace_many(remote, &texts, unusable, &mut rows, written, deadline).await);
         let missing: Vec<usize> = (0..keys.len()).filter(|place| rows[*place].is_none()).collect();
         self.counters.l2_hits.add((keys.len() - missing.len()) as u64);
+        if missing.len() < keys.len() || leases.is_empty() {
+            self.expect_hits();
+        } else {
+            self.misses_in_a_row.fetch_add(leases.len() as u64, Ordering::Relaxed);
+        }
         if missing.is_empty() {
             return Ok(rows.into_iter().flatten().collect());
         }
@@ -213,8 +220,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         Ok(rows)
     }
 
-    /// One round of leases for the keys at `free`, and the places of those that hold a value of another type; rows that
-    /// appeared in the meantime go into `rows`.
+    /// One round of leases for the keys at `free`; rows that stand there go into `rows`.
     async fn lease_many(
         self: &Arc<Self>,
         remote: &Remote<L>,
@@ -223,17 +229,15 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         rows: &mut [Option<Loaded<Ld::Value>>],
         written: Written<'_>,
         deadline: Instant,
-    ) -> (Vec<(usize, Lease<Ld>)>, Vec<usize>) {
+    ) -> Vec<(usize, Lease<Ld>)> {
         if free.is_empty() {
-            return (Vec::new(), Vec::new());
+            return Vec::new();
         }
         let wanted: Vec<_> = free.into_iter().map(|place| (place, self.new_lease(&texts[place]))).collect();
         let asked: Vec<_> = wanted.iter().map(|(place, lease)| (texts[*place].clone(), lease.key().token)).collect();
         let lasts = self.manager.config().load_timeout;
-        let Ok(replies) = remote.lease_many(&asked, lasts, deadline).await else { return (Vec::new(), Vec::new()) };
-        let foreign = wanted.iter().zip(&replies).filter(|(_, reply)| reply.is_none());
-        let foreign = foreign.map(|((place, _), _)| *place).collect();
-        (self.granted(texts, wanted.into_iter().zip(replies), rows, written), foreign)
+        let Ok(replies) = remote.lease_many(&asked, lasts, deadline).await else { return Vec::new() };
+        self.granted(texts, wanted.into_iter().zip(replies), rows, written)
     }
 
     /// One round of leases over what must not be served, at the places given with how it begins.
@@ -257,27 +261,26 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         }
         let lasts = self.manager.config().load_timeout;
         let Ok(replies) = remote.replace_many(&asked, lasts, deadline).await else { return Vec::new() };
-        self.granted(texts, wanted.into_iter().zip(replies.into_iter().map(Some)), rows, written)
+        self.granted(texts, wanted.into_iter().zip(replies), rows, written)
     }
 
     /// The leases that were granted; rows that stand there instead go into `rows`.
     fn granted(
         &self,
         texts: &[String],
-        replies: impl Iterator<Item = (Wanted<Ld>, Option<LeaseReply>)>,
+        replies: impl Iterator<Item = (Wanted<Ld>, LeaseReply)>,
         rows: &mut [Option<Loaded<Ld::Value>>],
         written: Written<'_>,
     ) -> Vec<(usize, Lease<Ld>)> {
         let mut leases = Vec::with_capacity(replies.size_hint().0);
         for ((place, registered), reply) in replies {
             match reply {
-                Some(LeaseReply::Granted(incarnation)) => leases.push((place, Lease { registered, incarnation })),
-                Some(LeaseReply::Taken(reply)) => match self.see(&texts[place], &reply) {
+                LeaseReply::Granted(incarnation) => leases.push((place, Lease { registered, incarnation })),
+                LeaseReply::Taken(reply) => match self.see(&texts[place], &reply) {
                     Seen::Row(loaded) => rows[place] = Some(loaded),
                     Seen::Writing => written(place),
                     Seen::Free | Seen::Leased(_) | Seen::Unusable(_) => {}
                 },
-                None => {}
             }
         }
         leases

@@ -33,7 +33,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(8);
 const COLD: u64 = 16;
 
 /// What is said to have been seen where a value of another type stands: no content of ours begins like this.
-pub(super) const FOREIGN: &[u8] = b"\0";
+const FOREIGN: &[u8] = b"\0";
 
 /// What stands under a key, as a reader sees it.
 pub(super) enum Seen<V> {
@@ -86,7 +86,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
 
     /// Asks Redis what stands under a key; while nothing is found anyway, the lease asks.
     pub(super) async fn look(&self, remote: &Remote<L>, text: KeyText) -> Look<Ld::Value> {
-        if self.misses_in_a_row.load(Ordering::Relaxed) >= COLD && remote.is_up() {
+        if self.is_cold() && remote.is_up() {
             let nothing = Reply { bytes: None, incarnation: 0 };
             return Look { text, deadline: remote.deadline(), found: Ok((Seen::Free, nothing)) };
         }
@@ -167,8 +167,13 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         self.load(key).await.map(Found::Loaded)
     }
 
+    /// Whether nothing was found for a while.
+    pub(super) fn is_cold(&self) -> bool {
+        self.misses_in_a_row.load(Ordering::Relaxed) >= COLD
+    }
+
     /// The next read looks before it asks for a lease.
-    fn expect_hits(&self) {
+    pub(super) fn expect_hits(&self) {
         // Most of the time there is nothing to change, and nobody to take the line from.
         if self.misses_in_a_row.load(Ordering::Relaxed) > 0 {
             self.misses_in_a_row.store(0, Ordering::Relaxed);

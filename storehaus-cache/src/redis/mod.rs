@@ -263,22 +263,17 @@ impl L2 for RedisTier {
         self.write(|out| lease_command(out, key, token, ttl), lease_reply).await.map_err(explain_lease)
     }
 
-    async fn lease_many(&self, keys: &[(String, Token)], ttl: Duration) -> Result<Vec<Option<LeaseReply>>, L2Error> {
+    async fn lease_many(&self, keys: &[(String, Token)], ttl: Duration) -> Result<Vec<LeaseReply>, L2Error> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mut commands = Commands::default();
-        for (key, token) in keys {
-            commands.with(|out| lease_command(out, key, *token, ttl));
-        }
-        let (_, link) = self.slots.link().await?;
-        let answers = link.pipeline(&commands).await.map_err(|fault| fault.error)?;
-        let replies = answers.into_iter().map(|answer| match answer {
-            Ok(value) => lease_reply(value, link.incarnation()).map(Some),
-            Err(L2Error::WrongType) => Ok(None),
-            Err(error) => Err(explain_lease(error)),
-        });
-        link.trust(replies.collect())
+        let decode = |value| match value {
+            Value::Array(contents) => contents.into_iter().map(bytes).collect::<Result<Vec<_>, _>>(),
+            _ => Err(unexpected()),
+        };
+        let (parts, incarnation) = self.on_keys(keys, |keys| script::lease(keys, millis(ttl)), decode).await?;
+        let replies: Vec<_> = parts.into_iter().flatten().map(|content| leased(content, incarnation)).collect();
+        if replies.len() == keys.len() { Ok(replies) } else { Err(unexpected()) }
     }
 
     async fn replace(&self, key: &str, seen: &[u8], token: Token, ttl: Duration) -> Result<LeaseReply, L2Error> {
@@ -434,10 +429,14 @@ fn lease_command(out: &mut Vec<u8>, key: &str, token: Token, ttl: Duration) {
 }
 
 fn lease_reply(value: Value, incarnation: Incarnation) -> Result<LeaseReply, L2Error> {
-    Ok(match bytes(value)? {
+    Ok(leased(bytes(value)?, incarnation))
+}
+
+fn leased(content: Option<Vec<u8>>, incarnation: Incarnation) -> LeaseReply {
+    match content {
         None => LeaseReply::Granted(incarnation),
         taken => LeaseReply::Taken(Reply { bytes: taken, incarnation }),
-    })
+    }
 }
 
 /// `SET` takes `NX` and `GET` together since Redis 7.0; an older server calls it a syntax error.

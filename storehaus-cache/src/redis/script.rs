@@ -68,6 +68,13 @@ pub(super) fn release(leases: &[(String, Token)]) -> Call<'_> {
     call(&RELEASE, leases.iter().map(|(key, _)| key), args)
 }
 
+/// Places each lease where no text stands: per key nil if it did, the content if not.
+pub(super) fn lease(leases: &[(String, Token)], ttl_millis: u64) -> Call<'_> {
+    let args =
+        [Arg::Number(ttl_millis)].into_iter().chain(leases.iter().map(|(_, token)| Arg::Lease(*token))).collect();
+    call(&LEASE, leases.iter().map(|(key, _)| key), args)
+}
+
 /// Places a lease where nothing stands, or a value of another type, or what stands starts with `seen`: nil if it did, the
 /// content if not.
 pub(super) fn replace<'a>(key: &'a str, seen: &'a [u8], token: Token, ttl_millis: u64) -> Call<'a> {
@@ -103,7 +110,7 @@ pub(super) const KEYS_PER_CALL: usize = 128;
 
 /// Appends one `SCRIPT LOAD` per script.
 pub(super) fn load_all(commands: &mut Commands) {
-    for text in [&*FILL, &*RELEASE, &*REPLACE, &*ANNOUNCE, &*RENEW, &*CLEAR, &*WITHDRAW] {
+    for text in [&*FILL, &*LEASE, &*RELEASE, &*REPLACE, &*ANNOUNCE, &*RENEW, &*CLEAR, &*WITHDRAW] {
         commands.add(&[b"SCRIPT", b"LOAD", text.text.as_bytes()]);
     }
 }
@@ -173,6 +180,19 @@ for at, key in ipairs(KEYS) do
   end
 end
 return stored"
+    ))
+});
+
+static LEASE: LazyLock<Text> = LazyLock::new(|| {
+    Text::new(contents!(
+        "for at, key in ipairs(KEYS) do
+  if type(contents[at]) ~= 'string' then
+    contents[at] = false
+    local done = redis.pcall('SET', key, ARGV[1 + at], 'PX', ARGV[1])
+    if done.err then return done end
+  end
+end
+return contents"
     ))
 });
 
@@ -290,9 +310,13 @@ static CLEAR: LazyLock<Text> = LazyLock::new(|| {
     Text::new(intents!(
         "local lost, gone, removed, failed = 0, {}, 0, nil
 for at, key in ipairs(KEYS) do
-  local token = ARGV[at]
-  local set = read(contents[at], token)
-  if token ~= '' and not (set and set.own) then lost = lost + 1 end
+  local token, content, set = ARGV[at], contents[at], nil
+  local alone = type(content) == 'string' and #content == 33 and string.sub(content, 1, 4) == head
+    and string.sub(content, 10, 25) == token
+  if not alone then
+    set = read(content, token)
+    if token ~= '' and not (set and set.own) then lost = lost + 1 end
+  end
   local remove = true
   if set and #set.others > 0 then
     set.shared = 1

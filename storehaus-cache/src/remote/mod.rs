@@ -181,7 +181,7 @@ impl<L: L2> Remote<L> {
         keys: &[(String, Token)],
         ttl: Duration,
         deadline: Instant,
-    ) -> Result<Vec<Option<LeaseReply>>, Bypass> {
+    ) -> Result<Vec<LeaseReply>, Bypass> {
         let first = keys.first().map(|(key, _)| key.as_str());
         self.inner.run(deadline, first, self.inner.l2.lease_many(keys, ttl)).await
     }

@@ -161,8 +161,8 @@ impl L2 for Shelf {
         }
     }
 
-    async fn lease_many(&self, keys: &[(String, Token)], _: Duration) -> Result<Vec<Option<LeaseReply>>, L2Error> {
-        Ok(keys.iter().map(|(key, token)| Some(self.0.place(key, *token, None))).collect())
+    async fn lease_many(&self, keys: &[(String, Token)], _: Duration) -> Result<Vec<LeaseReply>, L2Error> {
+        Ok(keys.iter().map(|(key, token)| self.0.place(key, *token, None)).collect())
     }
 
     async fn replace(&self, key: &str, seen: &[u8], token: Token, _: Duration) -> Result<LeaseReply, L2Error> {

@@ -92,8 +92,8 @@ impl L2 for Fake {
         self.0.writes.play().await.map(|()| LeaseReply::Granted(1))
     }
 
-    async fn lease_many(&self, keys: &[(String, Token)], _: Duration) -> Result<Vec<Option<LeaseReply>>, L2Error> {
-        self.0.writes.play().await.map(|()| vec![Some(LeaseReply::Granted(1)); keys.len()])
+    async fn lease_many(&self, keys: &[(String, Token)], _: Duration) -> Result<Vec<LeaseReply>, L2Error> {
+        self.0.writes.play().await.map(|()| vec![LeaseReply::Granted(1); keys.len()])
     }
 
     async fn replace(&self, _: &str, _: &[u8], _: Token, _: Duration) -> Result<LeaseReply, L2Error> {
