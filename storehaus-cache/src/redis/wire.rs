@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -384,8 +384,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             let mut line = self.shared.lock();
             if self.turns < TURNS && line.waiting.iter().any(|waiting| waiting.is_late(now)) {
                 self.turns += 1;
-                // Lets the runtime look at its sockets.
-                cx.waker().wake_by_ref();
+                // Wakes the task after the runtime has looked at its sockets.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
                 return;
             }
             self.turns = 0;
@@ -524,8 +524,8 @@ fn broken(error: &io::Error) -> Cut {
 const MANY: usize = 8;
 /// How often a connection without a callers' end looks whether anybody still waits for an answer.
 const LAST_LOOKS: Duration = Duration::from_millis(100);
-/// How many turns of the runtime an answer takes from its socket to here, and one more.
-const TURNS: u32 = 2;
+/// How many turns of the runtime a command takes from here to its socket and its answer back, and one more.
+const TURNS: u32 = 3;
 const READ_BYTES: usize = 64 << 10;
 /// A buffer that grew beyond this is given back when it is empty.
 const KEEP_BYTES: usize = 1 << 20;
