@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+
+use crate::usage::{Cpu, Meter};
 
 /// Why a run did not come to its end.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -18,16 +21,36 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     pub(crate) slice: Duration,
     pub(crate) warm_up: Duration,
+    /// Tasks at once.
+    pub(crate) tasks: &'static [usize],
     /// Keys per slice where each key can be read cold only once.
     pub(crate) cold_keys: usize,
+    /// Entries in Redis where their number matters.
+    pub(crate) entries: &'static [usize],
+    /// Whether what takes minutes to prepare runs too without being named.
+    pub(crate) full: bool,
 }
 
 impl Plan {
-    pub(crate) const FULL: Self =
-        Self { rounds: 7, slice: Duration::from_secs(1), warm_up: Duration::from_millis(300), cold_keys: 10_000 };
+    pub(crate) const FULL: Self = Self {
+        rounds: 7,
+        slice: Duration::from_millis(500),
+        warm_up: Duration::from_millis(200),
+        tasks: &[1, 16, 64, 256],
+        cold_keys: 10_000,
+        entries: &[10_000, 100_000, 1_000_000],
+        full: true,
+    };
 
-    pub(crate) const QUICK: Self =
-        Self { rounds: 3, slice: Duration::from_millis(200), warm_up: Duration::from_millis(60), cold_keys: 1_000 };
+    pub(crate) const QUICK: Self = Self {
+        rounds: 3,
+        slice: Duration::from_millis(80),
+        warm_up: Duration::from_millis(40),
+        tasks: &[1, 64],
+        cold_keys: 1_000,
+        entries: &[10_000, 50_000],
+        full: false,
+    };
 }
 
 /// One way to do the work of a workload.
@@ -56,6 +79,8 @@ pub(crate) struct Sample {
     /// Operations, or items where an operation has many.
     pub(crate) items: u64,
     pub(crate) elapsed: Duration,
+    /// Zero where it was not measured.
+    pub(crate) cpu: Cpu,
     pub(crate) latencies: Latencies,
     /// What else was counted, such as stale reads.
     pub(crate) notes: BTreeMap<&'static str, u64>,
@@ -66,11 +91,24 @@ impl Sample {
     pub(crate) fn rate(&self) -> f64 {
         self.items as f64 / self.elapsed.as_secs_f64()
     }
+
+    /// How many operations there were. Where they were not timed one by one, each has one item.
+    pub(crate) fn operations(&self) -> u64 {
+        if self.latencies.count > 0 { self.latencies.count } else { self.items }
+    }
+
+    /// Microseconds of processor time this process took for an item; not a number where that was not measured.
+    pub(crate) fn client_micros(&self) -> f64 {
+        match self.cpu.client.as_secs_f64() * 1e6 / self.items as f64 {
+            0.0 => f64::NAN,
+            micros => micros,
+        }
+    }
 }
 
 /// A workload at one level of concurrency, and what came out: a row of samples, one per round, for each contestant.
 pub(crate) struct Group {
-    pub(crate) workload: &'static str,
+    pub(crate) workload: String,
     pub(crate) tasks: usize,
     pub(crate) results: Vec<Results>,
 }
@@ -85,10 +123,11 @@ pub(crate) struct Results {
 /// Runs each contestant once unrecorded, then round after round, each round beginning with another contestant.
 pub(crate) async fn compete(
     plan: &Plan,
-    workload: &'static str,
+    workload: impl Into<String>,
     tasks: usize,
     contestants: Vec<Contestant>,
 ) -> Result<Group, Failure> {
+    let workload = workload.into();
     let failed = |name: &str, error: Failure| format!("{workload}, {tasks} tasks, {name}: {error}");
     for contestant in &contestants {
         (contestant.run)(plan.warm_up).await.map_err(|error| failed(contestant.name, error))?;
@@ -110,14 +149,32 @@ fn order(round: usize, contestants: usize) -> impl Iterator<Item = usize> {
     (0..contestants).map(move |at| (at + round) % contestants)
 }
 
+/// A slice that repeats an operation in `tasks` tasks; each call is told its task and its number within it.
+pub(crate) fn looped<W, F, Fut>(
+    world: &Arc<W>,
+    tasks: usize,
+    operation: F,
+) -> impl Fn(Duration) -> Slice + use<W, F, Fut>
+where
+    W: Send + Sync + 'static,
+    F: Fn(Arc<W>, usize, usize) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let world = Arc::clone(world);
+    move |lasts| {
+        let (world, operation) = (Arc::clone(&world), operation.clone());
+        Box::pin(load(tasks, lasts, move |task, number| operation(Arc::clone(&world), task, number)))
+    }
+}
+
 /// Repeats an operation in `tasks` tasks until the time is over; each call is told its task and its number within it.
 pub(crate) async fn load<F, Fut>(tasks: usize, lasts: Duration, operation: F) -> Result<Sample, Failure>
 where
     F: Fn(usize, usize) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<(), Failure>> + Send,
 {
-    let start = Instant::now();
-    let end = start + lasts;
+    let meter = Meter::start();
+    let end = meter.started() + lasts;
     let repeat = move |task: usize| {
         let operation = operation.clone();
         async move {
@@ -135,7 +192,7 @@ where
             Ok::<_, Failure>(latencies)
         }
     };
-    gather(start, (0..tasks).map(repeat)).await
+    gather(meter, (0..tasks).map(repeat)).await
 }
 
 /// Does a number of operations once each, shared out among `tasks` tasks; each call is told its number.
@@ -144,7 +201,7 @@ where
     F: Fn(usize) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<(), Failure>> + Send,
 {
-    let start = Instant::now();
+    let meter = Meter::start();
     let share = move |task: usize| {
         let operation = operation.clone();
         async move {
@@ -159,10 +216,10 @@ where
             Ok::<_, Failure>(latencies)
         }
     };
-    gather(start, (0..tasks).map(share)).await
+    gather(meter, (0..tasks).map(share)).await
 }
 
-async fn gather<Fut>(start: Instant, work: impl Iterator<Item = Fut>) -> Result<Sample, Failure>
+async fn gather<Fut>(meter: Meter, work: impl Iterator<Item = Fut>) -> Result<Sample, Failure>
 where
     Fut: Future<Output = Result<Latencies, Failure>> + Send + 'static,
 {
@@ -171,7 +228,7 @@ where
     while let Some(latencies) = running.join_next().await {
         sample.latencies.merge(&latencies??);
     }
-    sample.elapsed = start.elapsed();
+    (sample.elapsed, sample.cpu) = meter.stop();
     sample.items = sample.latencies.count;
     Ok(sample)
 }
@@ -187,11 +244,12 @@ pub(crate) async fn batches<I>(
     let mut sample = Sample::default();
     for number in 0.. {
         let input = prepare(number).await?;
-        let start = Instant::now();
+        let meter = Meter::start();
         operation(input).await?;
-        let took = start.elapsed();
+        let (took, cpu) = meter.stop();
         sample.latencies.add(took);
         sample.elapsed += took;
+        sample.cpu.add(cpu);
         sample.items += items as u64;
         if sample.elapsed >= lasts {
             break;
@@ -215,11 +273,6 @@ impl Latencies {
         }
         self.buckets[bucket] += 1;
         self.count += 1;
-    }
-
-    /// How many there are.
-    pub(crate) fn count(&self) -> u64 {
-        self.count
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
@@ -288,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_number_is_done_once() {
-        use std::sync::{Arc, Mutex};
+        use std::sync::Mutex;
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
         let sample = count(3, 10, move |number| {

@@ -19,7 +19,7 @@ pub(crate) async fn describe(world: &World) -> Result<Value, Failure> {
         let value = sqlx::query_scalar::<_, String>("SELECT current_setting($1)").bind(name);
         postgres.insert(name.to_owned(), value.fetch_one(&world.pool).await?.into());
     }
-    let text: String = redis::cmd("INFO").arg("server").query_async(&mut world.redis.clone()).await?;
+    let text: String = redis::cmd("INFO").arg("server").query_async(&mut world.redis()).await?;
     let redis = text.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or(UNKNOWN);
     let libraries: serde_json::Map<_, _> = ["bb8-redis", "quick_cache", "redis", "sqlx", "storehaus", "tokio"]
         .into_iter()

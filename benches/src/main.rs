@@ -5,6 +5,9 @@
 mod harness;
 mod machine;
 mod report;
+mod rivals;
+mod targets;
+mod usage;
 mod user;
 mod workloads;
 mod world;
@@ -44,6 +47,7 @@ async fn run(plan: Plan, chosen: &[&Workload]) -> Result<(), Failure> {
     let world = Arc::new(World::open().await?);
     let mut machine = machine::describe(&world).await?;
     report::say(&format!("{machine:#}\n"))?;
+    usage::watch(&world).await?;
     let mut groups = Vec::new();
     for workload in chosen {
         for group in (workload.run)(Arc::clone(&world), plan).await? {
@@ -55,7 +59,10 @@ async fn run(plan: Plan, chosen: &[&Workload]) -> Result<(), Failure> {
     machine["load_after"] = machine::load_average().into();
     machine["rounds"] = plan.rounds.into();
     machine["slice_ms"] = (plan.slice.as_millis() as u64).into();
-    let path = report::write(&machine, &groups, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/xtask"))?;
+    let verdicts = targets::judge(&groups);
+    report::say(&targets::table(&verdicts))?;
+    let path =
+        report::write(&machine, &groups, &verdicts, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/xtask"))?;
     report::say(&format!("{:.0} s; {}", start.elapsed().as_secs_f64(), path.display()))?;
     Ok(())
 }

@@ -7,7 +7,9 @@ use std::{fs, io};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Group, Latencies, Results};
+use crate::harness::{Group, Latencies, Results, Sample};
+use crate::targets::{self, Verdict};
+use crate::usage::Cpu;
 
 /// Median, smallest and largest.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,14 +32,14 @@ impl Spread {
         Self { median, min, max }
     }
 
-    fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         json!({"median": self.median, "min": self.min, "max": self.max})
     }
 }
 
 /// The rate of `ours` over that of `other`, round by round.
-fn ratio(ours: &Results, other: &Results) -> Spread {
-    Spread::of(ours.samples.iter().zip(&other.samples).map(|(ours, other)| ours.rate() / other.rate()))
+pub(crate) fn ratio(ours: &Results, other: &Results) -> Vec<f64> {
+    ours.samples.iter().zip(&other.samples).map(|(ours, other)| ours.rate() / other.rate()).collect()
 }
 
 fn rates(results: &Results) -> Spread {
@@ -50,14 +52,20 @@ fn latencies(results: &Results) -> Latencies {
     all
 }
 
-/// How long an operation took on average. Where operations were not timed one by one, each has one item.
+/// How long an operation took on average.
 fn mean(tasks: usize, results: &Results) -> Duration {
-    let (mut busy, mut operations) = (0.0, 0);
-    for sample in &results.samples {
-        busy += sample.elapsed.as_secs_f64() * tasks as f64;
-        operations += if sample.latencies.count() > 0 { sample.latencies.count() } else { sample.items };
-    }
+    let busy: f64 = results.samples.iter().map(|sample| sample.elapsed.as_secs_f64() * tasks as f64).sum();
+    let operations: u64 = results.samples.iter().map(Sample::operations).sum();
     Duration::from_secs_f64(busy / operations.max(1) as f64)
+}
+
+/// Microseconds of processor time for an item: ours, of Redis, of PostgreSQL; `None` where it was not measured.
+fn cpu(results: &Results) -> Option<[f64; 3]> {
+    let mut cpu = Cpu::default();
+    results.samples.iter().for_each(|sample| cpu.add(sample.cpu));
+    let items: u64 = results.samples.iter().map(|sample| sample.items).sum();
+    let micros = |spent: Duration| spent.as_secs_f64() * 1e6 / items.max(1) as f64;
+    (!cpu.client.is_zero()).then(|| [micros(cpu.client), micros(cpu.redis), micros(cpu.postgres)])
 }
 
 /// The notes of all rounds together.
@@ -75,28 +83,40 @@ fn pairs(group: &Group) -> impl Iterator<Item = (&Results, &Results)> {
     ours.flat_map(|ours| group.results.iter().filter(|other| !other.ours).map(move |other| (ours, other)))
 }
 
-/// The table of a group.
+/// The table of a group. `ratio` is the rate of the first of ours over that of the line.
 pub(crate) fn table(group: &Group) -> String {
     let tasks = if group.tasks == 1 { "1 task".to_owned() } else { format!("{} tasks", group.tasks) };
     let mut out = format!("{}, {tasks}\n", group.workload);
-    out += &format!("  {:40} {:>10} {:>21} {:>9} {:>9} {:>9}\n", "", "items/s", "min - max", "mean", "p50", "p99");
+    let heads = ["", "items/s", "min - max", "mean", "p50", "p99", "us client/redis/pg", "ratio"];
+    let line = |cells: [&str; 8]| {
+        let [name, rate, range, mean, p50, p99, cpu, ratio] = cells;
+        format!("  {name:28} {rate:>8} {range:>19} {mean:>8} {p50:>8} {p99:>8} {cpu:>20} {ratio:>20}")
+    };
+    out += &line(heads);
+    let reference = group.results.iter().find(|results| results.ours);
     for results in &group.results {
         let rate = rates(results);
         let all = latencies(results);
-        let mean = mean(group.tasks, results);
         let quantile = |share| all.quantile(share).map_or_else(|| "-".to_owned(), shown);
+        let cpu =
+            cpu(results).map_or_else(|| "-".to_owned(), |[ours, redis, pg]| format!("{ours:.1}/{redis:.1}/{pg:.1}"));
+        let beside = reference.filter(|ours| ours.name != results.name).map(|ours| Spread::of(ratio(ours, results)));
+        let ratio = beside.map(|Spread { median, min, max }| format!("x {median:.2} ({min:.2}-{max:.2})"));
         let range = format!("{} - {}", count(rate.min), count(rate.max));
-        let (median, mean, p50, p99) = (count(rate.median), shown(mean), quantile(0.5), quantile(0.99));
-        out += &format!("  {:40} {median:>10} {range:>21} {mean:>9} {p50:>9} {p99:>9}", results.name);
-        notes(results).iter().for_each(|(name, n)| out += &format!("  {name} {n}"));
         out.push('\n');
+        out += &line([
+            results.name,
+            &count(rate.median),
+            &range,
+            &shown(mean(group.tasks, results)),
+            &quantile(0.5),
+            &quantile(0.99),
+            &cpu,
+            &ratio.unwrap_or_default(),
+        ]);
+        notes(results).iter().for_each(|(name, n)| out += &format!("  {name} {n}"));
     }
-    for (ours, other) in pairs(group) {
-        let ratio = ratio(ours, other);
-        let name = format!("{} / {}", ours.name, other.name);
-        out += &format!("  {name:62} x {:.2}  ({:.2} - {:.2})\n", ratio.median, ratio.min, ratio.max);
-    }
-    out
+    out + "\n"
 }
 
 /// The group as the file has it.
@@ -109,20 +129,24 @@ fn json(group: &Group) -> Value {
             notes(results).into_iter().map(|(name, n)| (name.to_owned(), n.into())).collect();
         json!({
             "name": results.name, "ours": results.ours, "per_second": rates(results).json(), "rounds": rounds,
-            "p50_ns": nanos(all.quantile(0.5)), "p99_ns": nanos(all.quantile(0.99)), "notes": notes,
+            "mean_ns": mean(group.tasks, results).as_nanos() as u64, "p50_ns": nanos(all.quantile(0.5)),
+            "p99_ns": nanos(all.quantile(0.99)), "notes": notes,
+            "cpu_us_client_redis_postgres": cpu(results),
         })
     });
     let contestants: Vec<_> = contestants.collect();
     let ratios: Vec<_> = pairs(group)
-        .map(|(ours, other)| json!({"ours": ours.name, "other": other.name, "ratio": ratio(ours, other).json()}))
+        .map(|(ours, other)| json!({"ours": ours.name, "other": other.name, "ratio": Spread::of(ratio(ours, other)).json()}))
         .collect();
     json!({"workload": group.workload, "tasks": group.tasks, "contestants": contestants, "ratios": ratios})
 }
 
 /// Writes the file; whoever reads meanwhile sees the whole file or none. Only a run that came to its end has one.
-pub(crate) fn write(machine: &Value, groups: &[Group], dir: &Path) -> io::Result<PathBuf> {
+pub(crate) fn write(machine: &Value, groups: &[Group], verdicts: &[Verdict], dir: &Path) -> io::Result<PathBuf> {
     let rows: Vec<_> = groups.iter().map(json).collect();
-    let text = serde_json::to_string_pretty(&json!({"name": "bench", "ok": true, "machine": machine, "rows": rows}))?;
+    let targets = targets::json(verdicts);
+    let report = json!({"name": "bench", "ok": true, "machine": machine, "rows": rows, "targets": targets});
+    let text = serde_json::to_string_pretty(&report)?;
     fs::create_dir_all(dir)?;
     let (path, draft) = (dir.join("bench.json"), dir.join("bench.json.draft"));
     fs::write(&draft, text + "\n")?;
@@ -156,7 +180,6 @@ fn shown(latency: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::harness::Sample;
 
     fn results(name: &'static str, ours: bool, items: &[u64]) -> Results {
         let sample = |items: &u64| Sample { items: *items, elapsed: Duration::from_secs(1), ..Sample::default() };
@@ -165,7 +188,7 @@ mod tests {
 
     fn group() -> Group {
         let results = vec![results("store", true, &[100, 400, 90]), results("hand", false, &[200, 400, 30])];
-        Group { workload: "reads", tasks: 16, results }
+        Group { workload: "reads".to_owned(), tasks: 16, results }
     }
 
     #[test]
@@ -177,7 +200,7 @@ mod tests {
     fn a_ratio_compares_the_same_round() {
         let group = group();
         // Not the ratio of the medians, which is 0.5.
-        assert_eq!(ratio(&group.results[0], &group.results[1]), Spread { median: 1.0, min: 0.5, max: 3.0 });
+        assert_eq!(Spread::of(ratio(&group.results[0], &group.results[1])), Spread { median: 1.0, min: 0.5, max: 3.0 });
     }
 
     #[test]
@@ -195,13 +218,13 @@ mod tests {
         group.results[1].samples.iter_mut().for_each(|sample| sample.notes = [("stale", 2)].into());
         let table = table(&group);
         assert!(table.starts_with("reads, 16 tasks\n") && table.contains("stale 6"), "{table}");
-        assert!(table.contains("store / hand") && table.contains("x 1.00  (0.50 - 3.00)"), "{table}");
+        assert!(table.contains("x 1.00 (0.50-3.00)"), "{table}");
     }
 
     #[test]
     fn the_file_says_ok_at_its_top() {
         let dir = std::env::temp_dir().join(format!("storehaus-bench-report-{}", std::process::id()));
-        let text = fs::read_to_string(write(&json!({}), &[group()], &dir).unwrap()).unwrap();
+        let text = fs::read_to_string(write(&json!({}), &[group()], &[], &dir).unwrap()).unwrap();
         fs::remove_dir_all(&dir).unwrap();
         // The line by which `cargo xtask` recognises success.
         assert!(text.lines().any(|line| line == "  \"ok\": true,"), "{text}");

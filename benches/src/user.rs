@@ -2,6 +2,7 @@
 
 use redis::aio::MultiplexedConnection;
 use storehaus::prelude::*;
+use storehaus::serde::{Deserialize, Serialize};
 use storehaus::sqlx::postgres::PgRow;
 use storehaus::sqlx::{self, FromRow, Row as _};
 use storehaus_cache::codec::{from_bytes, to_bytes};
@@ -9,8 +10,9 @@ use storehaus_cache::codec::{from_bytes, to_bytes};
 use crate::harness::Failure;
 
 /// A row of about 300 bytes.
-#[derive(Clone, Debug, PartialEq, Model)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Model)]
 #[model(table = "storehaus_bench_users")]
+#[serde(crate = "storehaus::serde")]
 pub(crate) struct User {
     #[key]
     pub(crate) id: Uuid,
@@ -71,12 +73,12 @@ pub(crate) async fn update(pool: &PgPool, user: &User) -> Result<(), Failure> {
     one(query.execute(pool).await?.rows_affected(), 1)
 }
 
-/// Inserts or updates many rows in one statement.
-pub(crate) async fn unnest(pool: &PgPool, sql: &'static str, users: &[User]) -> Result<(), Failure> {
+/// Inserts or updates many rows in one statement and returns them.
+pub(crate) async fn unnest(pool: &PgPool, sql: &'static str, users: &[User]) -> Result<Vec<User>, Failure> {
     fn column<'a, T>(users: &'a [User], of: impl Fn(&'a User) -> T) -> Vec<T> {
         users.iter().map(of).collect()
     }
-    let query = sqlx::query(sql)
+    let query = sqlx::query_as(sql)
         .bind(column(users, |user| user.id))
         .bind(column(users, |user| user.version))
         .bind(column(users, |user| user.email.as_str()))
@@ -86,7 +88,9 @@ pub(crate) async fn unnest(pool: &PgPool, sql: &'static str, users: &[User]) -> 
         .bind(column(users, |user| user.active))
         .bind(column(users, |user| user.score))
         .bind(column(users, |user| user.joined));
-    one(query.execute(pool).await?.rows_affected(), users.len())
+    let returned: Vec<User> = query.fetch_all(pool).await?;
+    one(returned.len() as u64, users.len())?;
+    Ok(returned)
 }
 
 fn one(affected: u64, wanted: usize) -> Result<(), Failure> {
@@ -131,7 +135,7 @@ pub(crate) fn mix(n: u64) -> u64 {
 /// Seconds an entry of ours or theirs may live: longer than a run.
 pub(crate) const TTL: u64 = 3_600;
 
-const SELECT: &str = "SELECT id, version, email, name, city, about, active, score, joined \
+pub(crate) const SELECT: &str = "SELECT id, version, email, name, city, about, active, score, joined \
                       FROM storehaus_bench_users WHERE id = $1";
 const SELECT_MANY: &str = "SELECT id, version, email, name, city, about, active, score, joined \
                            FROM storehaus_bench_users WHERE id = ANY($1)";
@@ -139,11 +143,12 @@ const UPDATE: &str = "UPDATE storehaus_bench_users SET version = $2, email = $3,
                       active = $7, score = $8, joined = $9 WHERE id = $1";
 pub(crate) const INSERT_MANY: &str = "INSERT INTO storehaus_bench_users (id, version, email, name, city, about, active, score, joined) \
      SELECT * FROM UNNEST($1::uuid[], $2::int8[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[], \
-     $8::float8[], $9::timestamptz[])";
+     $8::float8[], $9::timestamptz[]) RETURNING id, version, email, name, city, about, active, score, joined";
 pub(crate) const UPDATE_MANY: &str = "UPDATE storehaus_bench_users AS t SET version = s.version, email = s.email, name = s.name, city = s.city, \
      about = s.about, active = s.active, score = s.score, joined = s.joined \
      FROM UNNEST($1::uuid[], $2::int8[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[], $8::float8[], \
-     $9::timestamptz[]) AS s (id, version, email, name, city, about, active, score, joined) WHERE t.id = s.id";
+     $9::timestamptz[]) AS s (id, version, email, name, city, about, active, score, joined) WHERE t.id = s.id \
+     RETURNING t.id, t.version, t.email, t.name, t.city, t.about, t.active, t.score, t.joined";
 
 #[cfg(test)]
 mod tests {

@@ -4,20 +4,25 @@ use std::env;
 use std::time::Duration;
 
 use bb8_redis::{RedisConnectionManager, bb8};
+use redis::IntoConnectionInfo;
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
 use storehaus::prelude::*;
 use storehaus::sqlx;
 use storehaus::sqlx::postgres::PgPoolOptions;
 use storehaus_cache::codec::to_bytes;
 
-use crate::harness::{Failure, Sample};
+use crate::harness::Failure;
 use crate::user::{TTL, User, mix};
 
 /// How many rows the table has.
 pub(crate) const ROWS: usize = 10_000;
 
 /// Connections of each pool to the database.
-const CONNECTIONS: u32 = 16;
+pub(crate) const CONNECTIONS: u32 = 16;
+
+/// Multiplexed connections of hand-written caches to Redis.
+const MULTIPLEXED: usize = 4;
 
 pub(crate) struct World {
     /// The rows as they are in the table, apart from their versions.
@@ -26,20 +31,25 @@ pub(crate) struct World {
     /// The keys of hand-written caches.
     pub(crate) hand_keys: Vec<String>,
     /// The keys of `cached`.
-    store_keys: Vec<String>,
+    pub(crate) store_keys: Vec<String>,
     /// Places of rows, Zipf 0.99.
     sequence: Vec<u32>,
     pub(crate) database: String,
+    pub(crate) server: String,
+    /// The first part of every key.
+    pub(crate) prefix: String,
     /// Of the competitors.
     pub(crate) pool: PgPool,
-    pub(crate) redis: MultiplexedConnection,
+    redis: Vec<MultiplexedConnection>,
     pub(crate) bb8: bb8::Pool<RedisConnectionManager>,
     /// With Redis.
     pub(crate) cached: GenericStore<User>,
     /// In process.
     pub(crate) local: GenericStore<User>,
-    /// Without a cache.
+    /// Without a cache, its connections those that the builder opens for a URL.
     pub(crate) plain: GenericStore<User>,
+    /// Without a cache, on a pool as the competitors have.
+    pub(crate) pooled: GenericStore<User>,
 }
 
 impl World {
@@ -49,13 +59,14 @@ impl World {
         let (database, server) = (variable("DATABASE_URL")?, variable("REDIS_URL")?);
         let prefix = format!("bench-{}", std::process::id());
         let haus = async |cache: Option<CacheConfig>| {
-            let builder = StoreHaus::<Postgres>::builder().database(pool(&database).await?);
+            let builder = StoreHaus::<Postgres>::builder().url(&database);
             Ok::<_, Failure>(match cache {
                 Some(config) => builder.cache(config).build().await?,
                 None => builder.build().await?,
             })
         };
         let (hand, plain) = (pool(&database).await?, haus(None).await?);
+        let pooled = StoreHaus::<Postgres>::builder().database(pool(&database).await?).build().await?;
         sqlx::query("DROP TABLE IF EXISTS storehaus_bench_users").execute(&hand).await?;
         plain.create_missing_tables::<(User,)>().await?;
         let users: Vec<_> = (0..ROWS as u64).map(User::new).collect();
@@ -65,21 +76,27 @@ impl World {
         sqlx::query("VACUUM ANALYZE storehaus_bench_users").execute(&hand).await?;
 
         let ids: Vec<_> = users.iter().map(|user| user.id).collect();
-        let cached = haus(Some(CacheConfig::new(&server, TTL, prefix.as_str()))).await?.store::<User>();
+        let cached = haus(Some(CacheConfig::new(&server, TTL, &prefix))).await?.store::<User>();
         // Room to spare: an eviction policy that shares its room out by hash would otherwise evict some of the rows.
-        let local = CacheConfig::in_process(TTL, prefix.as_str()).with_l1_capacity(2 * ROWS);
-        let client = redis::Client::open(server.as_str())?;
+        let local = CacheConfig::in_process(TTL, &prefix).with_l1_capacity(2 * ROWS);
+        let mut connections = Vec::new();
+        for _ in 0..MULTIPLEXED {
+            connections.push(client(&server)?.get_multiplexed_async_connection().await?);
+        }
         Ok(Self {
             hand_keys: ids.iter().map(|id| format!("{prefix}:hand:{id}")).collect(),
             store_keys: ids.iter().map(|id| cached.cache_key(id)).collect::<Result<_, _>>()?,
             sequence: zipf(ROWS, 0.99, 1 << 17),
-            redis: client.get_multiplexed_async_connection().await?,
-            bb8: bb8::Pool::builder().build(RedisConnectionManager::new(server.as_str())?).await?,
+            redis: connections,
+            bb8: bb8::Pool::builder().build(RedisConnectionManager::new(address(&server)?)?).await?,
             local: haus(Some(local)).await?.store::<User>(),
             plain: plain.store::<User>(),
+            pooled: pooled.store::<User>(),
             pool: hand,
             cached,
             database,
+            server,
+            prefix,
             ids,
             users,
         })
@@ -91,6 +108,16 @@ impl World {
         self.clear_hand().await?;
         sqlx::query("DROP TABLE storehaus_bench_users").execute(&self.pool).await?;
         Ok(())
+    }
+
+    /// The connection to Redis of hand-written caches.
+    pub(crate) fn redis(&self) -> MultiplexedConnection {
+        self.redis[0].clone()
+    }
+
+    /// The connection of a task when its tasks share so many.
+    pub(crate) fn redis_of(&self, connections: usize, task: usize) -> MultiplexedConnection {
+        self.redis[task % connections].clone()
     }
 
     /// The place of the row that a task asks for next.
@@ -118,7 +145,7 @@ impl World {
                 self.cached.get_many(ids).await?;
             }
             self.settle().await?;
-            let found: u64 = redis::cmd("EXISTS").arg(&self.store_keys).query_async(&mut self.redis.clone()).await?;
+            let found: u64 = redis::cmd("EXISTS").arg(&self.store_keys).query_async(&mut self.redis()).await?;
             if found == ROWS as u64 {
                 return Ok(());
             }
@@ -135,7 +162,7 @@ impl World {
             for user in users {
                 pipeline.cmd("SET").arg(keys[&user.id]).arg(to_bytes(user)?).arg("EX").arg(TTL).ignore();
             }
-            let () = pipeline.query_async(&mut self.redis.clone()).await?;
+            let () = pipeline.query_async(&mut self.redis()).await?;
         }
         Ok(())
     }
@@ -152,21 +179,9 @@ impl World {
         Ok(())
     }
 
-    /// Runs a slice of `cached` and notes how many rows it took from the database.
-    pub(crate) async fn noting_loads(
-        &self,
-        slice: impl Future<Output = Result<Sample, Failure>>,
-    ) -> Result<Sample, Failure> {
-        let manager = self.cached.cache_manager()?;
-        let before = manager.get_stats().await?.total.loads;
-        let mut sample = slice.await?;
-        sample.notes.insert("loads", manager.get_stats().await?.total.loads - before);
-        Ok(sample)
-    }
-
-    async fn delete(&self, keys: &[String]) -> Result<(), Failure> {
+    pub(crate) async fn delete(&self, keys: &[String]) -> Result<(), Failure> {
         for keys in keys.chunks(1_000) {
-            let () = redis::cmd("DEL").arg(keys).query_async(&mut self.redis.clone()).await?;
+            let () = redis::cmd("DEL").arg(keys).query_async(&mut self.redis()).await?;
         }
         Ok(())
     }
@@ -175,6 +190,15 @@ impl World {
 /// A pool with the defaults of sqlx, apart from its size.
 pub(crate) async fn pool(url: &str) -> Result<PgPool, sqlx::Error> {
     PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(Duration::from_secs(30)).connect(url).await
+}
+
+/// Redis, with TCP_NODELAY as StoreHaus sets it.
+pub(crate) fn client(server: &str) -> Result<redis::Client, redis::RedisError> {
+    redis::Client::open(address(server)?)
+}
+
+fn address(server: &str) -> Result<redis::ConnectionInfo, redis::RedisError> {
+    Ok(server.into_connection_info()?.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
 }
 
 /// Numbers below `n`, of which the `k`th is drawn in proportion to `1 / k^exponent`.

@@ -8,8 +8,9 @@ use quick_cache::sync::Cache;
 use storehaus::prelude::*;
 use tokio::runtime::Handle;
 
-use super::wrong_row;
-use crate::harness::{Contestant, Failure, Group, Plan, Sample, compete};
+use super::{noting_loads, wrong_row};
+use crate::harness::{Contestant, Failure, Group, Plan, Sample, Slice, compete};
+use crate::rivals;
 use crate::user::User;
 use crate::world::{ROWS, World};
 
@@ -24,59 +25,66 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Fai
     }
     let mut groups = Vec::new();
     for threads in [1, 2] {
-        let (arc, owned, hand) = (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world));
-        let bare = Arc::clone(&bare);
-        let contestants = vec![
-            Contestant::ours("store, get_arc", move |lasts| {
-                let world = Arc::clone(&arc);
-                Box::pin(async move {
-                    let loads = loads(&world).await?;
-                    let store = &world.local;
-                    let read = async |id: &Uuid| Ok(store.get_arc(id).await?.is_some_and(|user| user.id == *id));
-                    let sample = on_threads(&world, threads, lasts, read)?;
-                    noted(&world, sample, loads).await
-                })
-            }),
-            Contestant::ours("store, get_by_id", move |lasts| {
-                let world = Arc::clone(&owned);
-                Box::pin(async move {
-                    let loads = loads(&world).await?;
-                    let store = &world.local;
-                    let read = async |id: &Uuid| {
-                        let user: Option<User> = black_box(store.get_by_id(id).await?);
+        let mut contestants = vec![
+            Contestant::ours(
+                "store, get_arc",
+                noting_loads(
+                    &world,
+                    |world| &world.local,
+                    on_threads(&world, threads, async |world: &World, id| {
+                        Ok(world.local.get_arc(id).await?.is_some_and(|user| user.id == *id))
+                    }),
+                ),
+            ),
+            Contestant::ours(
+                "store, get_by_id",
+                noting_loads(
+                    &world,
+                    |world| &world.local,
+                    on_threads(&world, threads, async |world: &World, id| {
+                        let user: Option<User> = black_box(world.local.get_by_id(id).await?);
                         Ok(user.is_some_and(|user| user.id == *id))
-                    };
-                    let sample = on_threads(&world, threads, lasts, read)?;
-                    noted(&world, sample, loads).await
-                })
-            }),
-            Contestant::other("quick_cache, Arc", move |lasts| {
-                let (world, bare) = (Arc::clone(&hand), Arc::clone(&bare));
-                Box::pin(async move {
-                    let read = async |id: &Uuid| Ok(bare.get(id).is_some_and(|user: Arc<User>| user.id == *id));
-                    on_threads(&world, threads, lasts, read)
-                })
-            }),
+                    }),
+                ),
+            ),
         ];
-        groups.push(compete(&plan, "hit in process, tasks as threads", threads, contestants).await?);
+        contestants.push(Contestant::other(
+            "store, get_arc and clone",
+            on_threads(&world, threads, async |world: &World, id| {
+                let user: Option<User> = black_box(world.local.get_arc(id).await?.map(|user| User::clone(&user)));
+                Ok(user.is_some_and(|user| user.id == *id))
+            }),
+        ));
+        let bare = Arc::clone(&bare);
+        contestants.push(Contestant::other(
+            "quick_cache",
+            on_threads(&world, threads, async move |_: &World, id| {
+                Ok(bare.get(id).is_some_and(|user: Arc<User>| user.id == *id))
+            }),
+        ));
+        contestants.extend(rivals::local(&world, threads).await?);
+        groups.push(compete(&plan, "hit in process", threads, contestants).await?);
     }
     Ok(groups)
 }
 
-async fn loads(world: &World) -> Result<u64, Failure> {
-    Ok(world.local.cache_manager()?.get_stats().await?.total.loads)
+/// A slice in which each thread reads one row after another.
+pub(crate) fn on_threads<R>(world: &Arc<World>, threads: usize, read: R) -> impl Fn(Duration) -> Slice + use<R>
+where
+    R: AsyncFn(&World, &Uuid) -> Result<bool, Failure> + Sync + 'static,
+{
+    let (world, read) = (Arc::clone(world), Arc::new(read));
+    move |lasts| {
+        let (world, read) = (Arc::clone(&world), Arc::clone(&read));
+        Box::pin(async move { measure(&world, threads, lasts, &*read) })
+    }
 }
 
-async fn noted(world: &World, mut sample: Sample, before: u64) -> Result<Sample, Failure> {
-    sample.notes.insert("loads", loads(world).await? - before);
-    Ok(sample)
-}
-
-fn on_threads(
+fn measure(
     world: &World,
     threads: usize,
     lasts: Duration,
-    read: impl AsyncFn(&Uuid) -> Result<bool, Failure> + Sync,
+    read: &(impl AsyncFn(&World, &Uuid) -> Result<bool, Failure> + Sync),
 ) -> Result<Sample, Failure> {
     let (runtime, start) = (Handle::current(), Barrier::new(threads));
     let one = &|thread: usize| {
@@ -86,7 +94,7 @@ fn on_threads(
         let reads = async {
             while began.elapsed() < lasts {
                 for _ in 0..STRIDE {
-                    if !read(&world.ids[world.next(thread, number)]).await? {
+                    if !read(world, &world.ids[world.next(thread, number)]).await? {
                         return Err(wrong_row());
                     }
                     number += 1;

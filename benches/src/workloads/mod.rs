@@ -1,7 +1,7 @@
 //! The workloads.
 
 mod batch;
-mod local;
+pub(crate) mod local;
 mod miss;
 mod mix;
 mod read;
@@ -9,9 +9,11 @@ mod redis;
 mod update;
 
 use std::pin::Pin;
-use std::sync::Arc;
 
-use crate::harness::{Failure, Group, Plan};
+use storehaus::prelude::*;
+
+use crate::harness::{Failure, Group, Plan, Slice};
+use crate::user::User;
 use crate::world::World;
 
 /// A workload under way.
@@ -62,13 +64,29 @@ pub(crate) const WORKLOADS: [Workload; 7] = [
     },
 ];
 
-/// Tasks at once.
-const TASKS: [usize; 3] = [1, 16, 64];
-
 /// Rows of a batch.
 const BATCH: usize = 1_000;
 
 /// The error of a read that returned another row than was asked for.
-fn wrong_row() -> Failure {
+pub(crate) fn wrong_row() -> Failure {
     "a read returned another row than was asked for, or none".into()
+}
+
+/// A slice of a store that notes how many rows it took from the database.
+fn noting_loads<S: Fn(Duration) -> Slice + 'static>(
+    world: &Arc<World>,
+    store: fn(&World) -> &GenericStore<User>,
+    slice: S,
+) -> impl Fn(Duration) -> Slice + use<S> {
+    let world = Arc::clone(world);
+    move |lasts| {
+        let (world, running) = (Arc::clone(&world), slice(lasts));
+        Box::pin(async move {
+            let manager = store(&world).cache_manager()?;
+            let before = manager.get_stats().await?.total.loads;
+            let mut sample = running.await?;
+            sample.notes.insert("loads", manager.get_stats().await?.total.loads - before);
+            Ok(sample)
+        })
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use redis::aio::ConnectionLike;
 use storehaus_cache::codec::from_bytes;
 
-use super::{TASKS, wrong_row};
-use crate::harness::{Contestant, Failure, Group, Plan, compete, load};
+use super::{noting_loads, wrong_row};
+use crate::harness::{Contestant, Failure, Group, Plan, compete, looped};
+use crate::rivals;
 use crate::user::User;
 use crate::world::World;
 
@@ -13,56 +15,45 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Fai
     world.fill_cached().await?;
     world.fill_hand().await?;
     let mut groups = Vec::new();
-    for tasks in TASKS {
-        let (ours, multiplexed, pooled) = (Arc::clone(&world), Arc::clone(&world), Arc::clone(&world));
-        let contestants = vec![
-            Contestant::ours("store, get_by_id", move |lasts| {
-                let world = Arc::clone(&ours);
-                Box::pin(async move {
-                    let shared = Arc::clone(&world);
-                    let read = move |task, number| {
-                        let world = Arc::clone(&shared);
-                        async move {
-                            let id = world.ids[world.next(task, number)];
-                            let user = world.cached.get_by_id(&id).await?;
-                            user.filter(|user| user.id == id).map(drop).ok_or_else(wrong_row)
-                        }
-                    };
-                    world.noting_loads(load(tasks, lasts, read)).await
-                })
-            }),
-            Contestant::other("redis-rs, GET", move |lasts| {
-                let world = Arc::clone(&multiplexed);
-                Box::pin(load(tasks, lasts, move |task, number| {
-                    let world = Arc::clone(&world);
-                    async move {
-                        let at = world.next(task, number);
-                        let mut get = redis::cmd("GET");
-                        get.arg(&world.hand_keys[at]);
-                        decode(&get.query_async::<Vec<u8>>(&mut world.redis.clone()).await?, &world, at)
-                    }
-                }))
-            }),
-            Contestant::other("bb8-redis, GET", move |lasts| {
-                let world = Arc::clone(&pooled);
-                Box::pin(load(tasks, lasts, move |task, number| {
-                    let world = Arc::clone(&world);
-                    async move {
-                        let at = world.next(task, number);
-                        let mut connection = world.bb8.get().await?;
-                        let mut get = redis::cmd("GET");
-                        get.arg(&world.hand_keys[at]);
-                        decode(&get.query_async::<Vec<u8>>(&mut *connection).await?, &world, at)
-                    }
-                }))
-            }),
+    for &tasks in plan.tasks {
+        let ours = looped(&world, tasks, |world, task, number| async move {
+            let id = world.ids[world.next(task, number)];
+            world.cached.get_by_id(&id).await?.filter(|user| user.id == id).map(drop).ok_or_else(wrong_row)
+        });
+        let mut contestants = vec![
+            Contestant::ours("store, get_by_id", noting_loads(&world, |world| &world.cached, ours)),
+            multiplexed::<1>("redis-rs, GET", &world, tasks),
         ];
+        if tasks > 1 {
+            contestants.push(multiplexed::<2>("redis-rs x 2, GET", &world, tasks));
+            contestants.push(multiplexed::<4>("redis-rs x 4, GET", &world, tasks));
+        }
+        contestants.push(Contestant::other(
+            "bb8-redis, GET",
+            looped(&world, tasks, |world, task, number| async move {
+                let at = world.next(task, number);
+                get(&mut *world.bb8.get().await?, &world, at).await
+            }),
+        ));
+        contestants.extend(rivals::redis(&world, tasks).await?);
         groups.push(compete(&plan, "hit in Redis", tasks, contestants).await?);
     }
     Ok(groups)
 }
 
-fn decode(bytes: &[u8], world: &World, at: usize) -> Result<(), Failure> {
-    let user: User = from_bytes(bytes)?;
+fn multiplexed<const N: usize>(name: &'static str, world: &Arc<World>, tasks: usize) -> Contestant {
+    Contestant::other(
+        name,
+        looped(world, tasks, |world, task, number| async move {
+            let at = world.next(task, number);
+            get(&mut world.redis_of(N, task), &world, at).await
+        }),
+    )
+}
+
+async fn get(connection: &mut impl ConnectionLike, world: &World, at: usize) -> Result<(), Failure> {
+    let mut get = redis::cmd("GET");
+    get.arg(&world.hand_keys[at]);
+    let user: User = from_bytes(&get.query_async::<Vec<u8>>(connection).await?)?;
     if user.id == world.ids[at] { Ok(()) } else { Err(wrong_row()) }
 }

@@ -1,17 +1,17 @@
-//! Writes. The store returns the rows as the database has them; the statements by hand return nothing.
+//! Writes. The store returns the rows as the database has them, and so do the batches by hand.
 
 use std::sync::Arc;
 
 use storehaus::sqlx;
 
-use super::{BATCH, TASKS};
+use super::BATCH;
 use crate::harness::{Contestant, Failure, Group, Plan, batches, compete, load};
 use crate::user::{INSERT_MANY, UPDATE_MANY, User, unnest, write_aside};
 use crate::world::{ROWS, World};
 
 pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Failure> {
     let mut groups = Vec::new();
-    for tasks in TASKS {
+    for &tasks in plan.tasks {
         groups.push(compete(&plan, "update", tasks, single(&world, tasks)).await?);
     }
     groups.push(compete(&plan, "create_many of 1,000", 1, creating(&world)).await?);
@@ -45,7 +45,7 @@ fn single(world: &Arc<World>, tasks: usize) -> Vec<Contestant> {
                     let world = Arc::clone(&world);
                     async move {
                         let at = world.next(task, number);
-                        let mut redis = world.redis.clone();
+                        let mut redis = world.redis();
                         write_aside(&mut redis, &world.pool, &world.hand_keys[at], &world.users[at]).await
                     }
                 })
@@ -66,11 +66,11 @@ fn creating(world: &Arc<World>) -> Vec<Contestant> {
                 batches(lasts, BATCH, prepare, create).await
             })
         }),
-        Contestant::other("sqlx, INSERT UNNEST", move |lasts| {
+        Contestant::other("sqlx, UNNEST RETURNING", move |lasts| {
             let world = Arc::clone(&hand);
             Box::pin(async move {
                 let prepare = async |_| new_users(&world).await;
-                let create = async |users: Vec<User>| unnest(&world.pool, INSERT_MANY, &users).await;
+                let create = async |users: Vec<User>| unnest(&world.pool, INSERT_MANY, &users).await.map(drop);
                 batches(lasts, BATCH, prepare, create).await
             })
         }),
@@ -92,7 +92,7 @@ fn updating(world: &Arc<World>) -> Vec<Contestant> {
                 batches(lasts, BATCH, prepare, update).await
             })
         }),
-        Contestant::other("by hand, UPDATE UNNEST, DEL", move |lasts| {
+        Contestant::other("sqlx, UNNEST RETURNING, DEL", move |lasts| {
             let world = Arc::clone(&hand);
             Box::pin(async move {
                 let prepare = async |n| {
@@ -103,7 +103,7 @@ fn updating(world: &Arc<World>) -> Vec<Contestant> {
                     unnest(&world.pool, UPDATE_MANY, &world.users[first..first + BATCH]).await?;
                     let mut del = redis::cmd("DEL");
                     del.arg(&world.hand_keys[first..first + BATCH]);
-                    Ok(del.query_async::<()>(&mut world.redis.clone()).await?)
+                    Ok(del.query_async::<()>(&mut world.redis()).await?)
                 };
                 batches(lasts, BATCH, prepare, update).await
             })
