@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "a command-line program speaks on its standard streams")]
 
+mod blobs;
 mod harness;
 mod machine;
 mod report;
@@ -19,12 +20,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use harness::{Failure, Plan};
-use workloads::{WORKLOADS, Workload};
+use workloads::{WORKLOADS, Workload, stampede};
 use world::World;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
+    if let [first, prefix] = args.as_slice()
+        && first == stampede::CHILD
+    {
+        return ended(stampede::child(prefix).await);
+    }
     let (plan, chosen) = match parse(&args) {
         Ok(parsed) => parsed,
         Err(text) => {
@@ -33,7 +39,11 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(plan, &chosen).await {
+    ended(run(plan, &chosen).await)
+}
+
+fn ended(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("bench: {failure}");
@@ -84,7 +94,10 @@ fn parse(args: &[String]) -> Result<(Plan, Vec<&'static Workload>), String> {
     if named.is_empty() && args.iter().any(|arg| arg == "--only") {
         return Err("--only needs a name".to_owned());
     }
-    let chosen = WORKLOADS.iter().filter(|workload| named.is_empty() || named.contains(&workload.name));
+    let chosen = WORKLOADS.iter().filter(|workload| match named.as_slice() {
+        [] => plan.full || workload.quick,
+        named => named.contains(&workload.name),
+    });
     Ok((plan, chosen.collect()))
 }
 

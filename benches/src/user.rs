@@ -1,8 +1,8 @@
 //! The row, and what people write by hand to read and write it.
 
 use redis::aio::MultiplexedConnection;
+use serde::{Deserialize, Serialize};
 use storehaus::prelude::*;
-use storehaus::serde::{Deserialize, Serialize};
 use storehaus::sqlx::postgres::PgRow;
 use storehaus::sqlx::{self, FromRow, Row as _};
 use storehaus_cache::codec::{from_bytes, to_bytes};
@@ -12,7 +12,7 @@ use crate::harness::Failure;
 /// A row of about 300 bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Model)]
 #[model(table = "storehaus_bench_users")]
-#[serde(crate = "storehaus::serde")]
+#[cfg_attr(feature = "rivals", derive(hitbox_fn::CacheableResponse))]
 pub(crate) struct User {
     #[key]
     pub(crate) id: Uuid,

@@ -28,27 +28,23 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Fai
         let contestants = vec![
             Contestant::ours(
                 "store, get_many",
-                noting_loads(
-                    &world,
-                    |world| &world.cached,
-                    move |lasts| {
-                        let world = Arc::clone(&ours);
-                        Box::pin(async move {
-                            let prepare = async |n| {
-                                let rows = rows(n);
-                                world.settle().await?;
-                                world.delete(&world.store_keys[rows.start + cached..rows.end]).await?;
-                                Ok(rows)
-                            };
-                            let read = async |rows: Range<usize>| {
-                                let found = world.cached.get_many(&world.ids[rows.clone()]).await?;
-                                check(&world, rows, found)?;
-                                world.settle().await
-                            };
-                            batches(lasts, BATCH, prepare, read).await
-                        })
-                    },
-                ),
+                noting_loads(world.cached.cache_manager()?, move |lasts| {
+                    let world = Arc::clone(&ours);
+                    Box::pin(async move {
+                        let prepare = async |n| {
+                            let rows = rows(n);
+                            world.settle().await?;
+                            world.delete(&world.store_keys[rows.start + cached..rows.end]).await?;
+                            Ok(rows)
+                        };
+                        let read = async |rows: Range<usize>| {
+                            let found = world.cached.get_many(&world.ids[rows.clone()]).await?;
+                            check(&world, rows, found)?;
+                            world.settle().await
+                        };
+                        batches(lasts, BATCH, prepare, read).await
+                    })
+                }),
             ),
             Contestant::other("by hand, MGET ANY SET", move |lasts| {
                 let world = Arc::clone(&aside);

@@ -14,6 +14,8 @@ use crate::rivals;
 use crate::user::User;
 use crate::world::{ROWS, World};
 
+const THREADS: [usize; 2] = [1, 2];
+
 /// Reads between two looks at the clock.
 const STRIDE: usize = 1_000;
 
@@ -24,13 +26,13 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Fai
         world.local.require(&user.id).await?;
     }
     let mut groups = Vec::new();
-    for threads in [1, 2] {
+    let rivals = rivals::local(&world, &THREADS).await?;
+    for (threads, rivals) in THREADS.into_iter().zip(rivals) {
         let mut contestants = vec![
             Contestant::ours(
                 "store, get_arc",
                 noting_loads(
-                    &world,
-                    |world| &world.local,
+                    world.local.cache_manager()?,
                     on_threads(&world, threads, async |world: &World, id| {
                         Ok(world.local.get_arc(id).await?.is_some_and(|user| user.id == *id))
                     }),
@@ -39,8 +41,7 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Fai
             Contestant::ours(
                 "store, get_by_id",
                 noting_loads(
-                    &world,
-                    |world| &world.local,
+                    world.local.cache_manager()?,
                     on_threads(&world, threads, async |world: &World, id| {
                         let user: Option<User> = black_box(world.local.get_by_id(id).await?);
                         Ok(user.is_some_and(|user| user.id == *id))
@@ -62,7 +63,7 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Fai
                 Ok(bare.get(id).is_some_and(|user: Arc<User>| user.id == *id))
             }),
         ));
-        contestants.extend(rivals::local(&world, threads).await?);
+        contestants.extend(rivals);
         groups.push(compete(&plan, "hit in process", threads, contestants).await?);
     }
     Ok(groups)

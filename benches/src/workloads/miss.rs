@@ -17,29 +17,25 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Fai
         let contestants = vec![
             Contestant::ours(
                 "store, get_by_id",
-                noting_loads(
-                    &world,
-                    |world| &world.cached,
-                    move |_| {
-                        let world = Arc::clone(&ours);
-                        Box::pin(async move {
-                            world.clear_cached().await?;
-                            let shared = Arc::clone(&world);
-                            let read = move |at: usize| {
-                                let world = Arc::clone(&shared);
-                                async move {
-                                    let user = world.cached.get_by_id(&world.ids[at]).await?;
-                                    user.filter(|user| user.id == world.ids[at]).map(drop).ok_or_else(wrong_row)
-                                }
-                            };
-                            let start = Instant::now();
-                            let mut sample = count(tasks, keys, read).await?;
-                            world.settle().await?;
-                            sample.elapsed = start.elapsed();
-                            Ok(sample)
-                        })
-                    },
-                ),
+                noting_loads(world.cached.cache_manager()?, move |_| {
+                    let world = Arc::clone(&ours);
+                    Box::pin(async move {
+                        world.clear_cached().await?;
+                        let shared = Arc::clone(&world);
+                        let read = move |at: usize| {
+                            let world = Arc::clone(&shared);
+                            async move {
+                                let user = world.cached.get_by_id(&world.ids[at]).await?;
+                                user.filter(|user| user.id == world.ids[at]).map(drop).ok_or_else(wrong_row)
+                            }
+                        };
+                        let start = Instant::now();
+                        let mut sample = count(tasks, keys, read).await?;
+                        world.settle().await?;
+                        sample.elapsed = start.elapsed();
+                        Ok(sample)
+                    })
+                }),
             ),
             Contestant::other("by hand, aside", move |_| {
                 let world = Arc::clone(&hand);

@@ -82,7 +82,7 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Fai
             let contestants = vec![
                 Contestant::ours(
                     "store",
-                    noting_loads(&world, |world| &world.cached, course.clone().slice(Way::Store)),
+                    noting_loads(world.cached.cache_manager()?, course.clone().slice(Way::Store)),
                 ),
                 Contestant::other("by hand, aside", course.slice(Way::Hand)),
             ];

@@ -1,19 +1,25 @@
 //! The workloads.
 
 mod batch;
+mod compile;
+mod entries;
 pub(crate) mod local;
+mod memory;
 mod miss;
 mod mix;
 mod read;
 mod redis;
+mod size;
+pub(crate) mod stampede;
+mod start;
 mod update;
+mod warm;
 
 use std::pin::Pin;
 
 use storehaus::prelude::*;
 
 use crate::harness::{Failure, Group, Plan, Slice};
-use crate::user::User;
 use crate::world::World;
 
 /// A workload under way.
@@ -23,44 +29,95 @@ type Running = Pin<Box<dyn Future<Output = Result<Vec<Group>, Failure>>>>;
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
+    /// Whether a quick run has it without being told.
+    pub(crate) quick: bool,
     pub(crate) run: fn(Arc<World>, Plan) -> Running,
 }
 
-pub(crate) const WORKLOADS: [Workload; 7] = [
+pub(crate) const WORKLOADS: [Workload; 14] = [
     Workload {
         name: "local",
-        about: "hits in process, beside quick_cache",
+        about: "hits in process, beside quick_cache, moka, foyer, hitbox, multi-tier-cache",
+        quick: true,
         run: |world, plan| Box::pin(local::run(world, plan)),
     },
     Workload {
         name: "redis",
-        about: "hits in Redis, beside redis-rs and bb8-redis",
+        about: "hits in Redis, beside redis-rs, bb8-redis, cached, hitbox",
+        quick: true,
         run: |world, plan| Box::pin(redis::run(world, plan)),
     },
     Workload {
         name: "read",
-        about: "reads without a cache, beside sqlx",
+        about: "reads without a cache, beside sqlx, sea-orm, diesel-async, tokio-postgres",
+        quick: true,
         run: |world, plan| Box::pin(read::run(world, plan)),
     },
     Workload {
         name: "miss",
         about: "misses that fill, beside GET, SELECT, SET by hand",
+        quick: true,
         run: |world, plan| Box::pin(miss::run(world, plan)),
     },
     Workload {
         name: "batch",
-        about: "1,000 rows at once, beside MGET and ANY",
+        about: "1,000 rows at once, beside MGET, ANY, SET by hand",
+        quick: true,
         run: |world, plan| Box::pin(batch::run(world, plan)),
     },
     Workload {
         name: "update",
         about: "writes of one row and of 1,000, beside UPDATE, DEL and UNNEST by hand",
+        quick: true,
         run: |world, plan| Box::pin(update::run(world, plan)),
     },
     Workload {
         name: "mix",
-        about: "95 % reads and 5 % updates, beside cache-aside by hand; counts stale reads",
+        about: "reads and writes, YCSB too, beside cache-aside by hand; counts stale reads",
+        quick: true,
         run: |world, plan| Box::pin(mix::run(world, plan)),
+    },
+    Workload {
+        name: "stampede",
+        about: "1,000 tasks on one cold row, in one process and in three",
+        quick: true,
+        run: |world, plan| Box::pin(stampede::run(world, plan)),
+    },
+    Workload {
+        name: "entries",
+        about: "10,000 to 1,000,000 entries in Redis",
+        quick: true,
+        run: |world, plan| Box::pin(entries::run(world, plan)),
+    },
+    Workload {
+        name: "size",
+        about: "hits in Redis on rows of 0.1 to 64 KB",
+        quick: true,
+        run: |world, plan| Box::pin(size::run(world, plan)),
+    },
+    Workload {
+        name: "warm",
+        about: "filling a cold cache with a table",
+        quick: true,
+        run: |world, plan| Box::pin(warm::run(world, plan)),
+    },
+    Workload {
+        name: "start",
+        about: "from nothing to the first row, with Redis and without",
+        quick: true,
+        run: |world, plan| Box::pin(start::run(world, plan)),
+    },
+    Workload {
+        name: "memory",
+        about: "bytes of an entry in process",
+        quick: true,
+        run: |world, plan| Box::pin(memory::run(world, plan)),
+    },
+    Workload {
+        name: "compile",
+        about: "`cargo check` of 1, 10 and 50 models, beside sea-orm",
+        quick: false,
+        run: |world, plan| Box::pin(compile::run(world, plan)),
     },
 ];
 
@@ -74,15 +131,13 @@ pub(crate) fn wrong_row() -> Failure {
 
 /// A slice of a store that notes how many rows it took from the database.
 fn noting_loads<S: Fn(Duration) -> Slice + 'static>(
-    world: &Arc<World>,
-    store: fn(&World) -> &GenericStore<User>,
+    manager: &CacheManager,
     slice: S,
 ) -> impl Fn(Duration) -> Slice + use<S> {
-    let world = Arc::clone(world);
+    let manager = manager.clone();
     move |lasts| {
-        let (world, running) = (Arc::clone(&world), slice(lasts));
+        let (manager, running) = (manager.clone(), slice(lasts));
         Box::pin(async move {
-            let manager = store(&world).cache_manager()?;
             let before = manager.get_stats().await?.total.loads;
             let mut sample = running.await?;
             sample.notes.insert("loads", manager.get_stats().await?.total.loads - before);

@@ -16,7 +16,8 @@ use crate::world::{CONNECTIONS, World};
 pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Failure> {
     let held = Arc::new(Held::open(&world).await?);
     let mut groups = Vec::new();
-    for &tasks in plan.tasks {
+    let rivals = rivals::readers(&world, plan.tasks).await?;
+    for (&tasks, rivals) in plan.tasks.iter().zip(rivals) {
         let mut contestants = vec![
             Contestant::ours(
                 "store, get_by_id",
@@ -47,7 +48,7 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Fai
                 }),
             ),
         ];
-        contestants.extend(rivals::readers(&world, tasks).await?);
+        contestants.extend(rivals);
         groups.push(compete(&plan, "read without a cache", tasks, contestants).await?);
     }
     Ok(groups)

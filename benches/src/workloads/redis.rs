@@ -15,13 +15,14 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Fai
     world.fill_cached().await?;
     world.fill_hand().await?;
     let mut groups = Vec::new();
-    for &tasks in plan.tasks {
+    let rivals = rivals::redis(&world, plan.tasks).await?;
+    for (&tasks, rivals) in plan.tasks.iter().zip(rivals) {
         let ours = looped(&world, tasks, |world, task, number| async move {
             let id = world.ids[world.next(task, number)];
             world.cached.get_by_id(&id).await?.filter(|user| user.id == id).map(drop).ok_or_else(wrong_row)
         });
         let mut contestants = vec![
-            Contestant::ours("store, get_by_id", noting_loads(&world, |world| &world.cached, ours)),
+            Contestant::ours("store, get_by_id", noting_loads(world.cached.cache_manager()?, ours)),
             multiplexed::<1>("redis-rs, GET", &world, tasks),
         ];
         if tasks > 1 {
@@ -35,7 +36,7 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Fai
                 get(&mut *world.bb8.get().await?, &world, at).await
             }),
         ));
-        contestants.extend(rivals::redis(&world, tasks).await?);
+        contestants.extend(rivals);
         groups.push(compete(&plan, "hit in Redis", tasks, contestants).await?);
     }
     Ok(groups)

@@ -12,9 +12,10 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     let (args, copy) = split(args)?;
     let report = clear_report("bench")?;
     // Before the servers are there: nothing else runs beside the first workload.
-    step("build", &mut cargo(["build", "--quiet", "--release", "-p", "storehaus-benches"]))?;
-    let program = ["run", "--quiet", "--release", "-p", "storehaus-benches", "--"];
-    let outcome = Servers::start().and_then(|mut servers| servers.run(cargo(program).args(&args)));
+    let package = ["--quiet", "--release", "-p", "storehaus-benches", "--features", "rivals"];
+    step("build", cargo(["build"]).args(package))?;
+    let outcome =
+        Servers::start().and_then(|mut servers| servers.run(cargo(["run"]).args(package).arg("--").args(&args)));
     conclude("bench", &report, outcome)?;
     let Some(copy) = copy else { return Ok(()) };
     let copied = fs::copy(&report, &copy).map(drop);

@@ -1,0 +1,95 @@
+//! Counts the bytes that an entry of a cache in process takes: prints those of a row and those beside it.
+
+#![expect(clippy::print_stdout, reason = "a command-line program speaks on its standard streams")]
+
+use std::alloc::System;
+use std::error::Error;
+use std::hint::black_box;
+
+use cap::Cap;
+use storehaus::prelude::*;
+
+#[global_allocator]
+static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
+
+const ENTRIES: usize = 100_000;
+
+/// A row with texts of the length that rows of the benchmark have.
+#[derive(Clone, Debug, Model)]
+#[model(table = "storehaus_bench_users")]
+struct User {
+    #[key]
+    id: Uuid,
+    version: i64,
+    email: String,
+    name: String,
+    city: String,
+    about: String,
+    active: bool,
+    score: f64,
+    joined: DateTime<Utc>,
+}
+
+fn user(n: usize) -> User {
+    User {
+        id: Uuid::from_u64_pair(n as u64, 0),
+        version: 0,
+        email: format!("user{n:06}@example.org"),
+        name: format!("User {n:06} of many"),
+        city: format!("City {:03}", n % 977),
+        about: "A line about somebody that is as long as such lines are. ".repeat(3),
+        active: true,
+        score: 0.5,
+        joined: DateTime::UNIX_EPOCH,
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let which = std::env::args().nth(1).unwrap_or_default();
+    let rows: Vec<_> = (0..ENTRIES).map(user).collect();
+    // A copy of a row has no spare room, and its `Vec` has none either.
+    let before = ALLOCATED.allocated();
+    let copies = rows.clone();
+    let row = (ALLOCATED.allocated() - before) / ENTRIES;
+    drop(copies);
+
+    let entry = match which.as_str() {
+        "store" => {
+            // No connection is opened before a statement is sent.
+            let pool = PgPool::connect_lazy("postgres://127.0.0.1/none")?;
+            let cache = CacheConfig::in_process(3_600, "memory").with_l1_capacity(2 * ENTRIES);
+            let users = StoreHaus::<Postgres>::builder().database(pool).cache(cache).build().await?.store::<User>();
+            let before = ALLOCATED.allocated();
+            for row in &rows {
+                if !users.cache().put(row).await? {
+                    return Err("a row was not stored".into());
+                }
+            }
+            let evicted = users.cache_manager()?.get_stats().await?.total.l1_evictions;
+            let entry = (ALLOCATED.allocated() - before) / (ENTRIES - evicted as usize);
+            black_box(users);
+            entry
+        }
+        "quick_cache" => {
+            let cache = quick_cache::sync::Cache::new(2 * ENTRIES);
+            let before = ALLOCATED.allocated();
+            rows.iter().for_each(|row| cache.insert(row.id, Arc::new(row.clone())));
+            let entry = (ALLOCATED.allocated() - before) / cache.len();
+            black_box(cache);
+            entry
+        }
+        "moka" => {
+            let cache = moka::sync::Cache::new(2 * ENTRIES as u64);
+            let before = ALLOCATED.allocated();
+            rows.iter().for_each(|row| cache.insert(row.id, Arc::new(row.clone())));
+            cache.run_pending_tasks();
+            let entry = (ALLOCATED.allocated() - before) / cache.entry_count() as usize;
+            black_box(cache);
+            entry
+        }
+        other => return Err(format!("there is no cache `{other}`").into()),
+    };
+    println!("{row} {}", entry.saturating_sub(row));
+    Ok(())
+}
