@@ -7,6 +7,7 @@ mod harness;
 mod machine;
 mod report;
 mod rivals;
+mod row;
 mod targets;
 mod usage;
 mod user;

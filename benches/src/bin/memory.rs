@@ -2,11 +2,15 @@
 
 #![expect(clippy::print_stdout, reason = "a command-line program speaks on its standard streams")]
 
+#[path = "../row.rs"]
+mod row;
+
 use std::alloc::System;
 use std::error::Error;
 use std::hint::black_box;
 
 use cap::Cap;
+use row::User;
 use storehaus::prelude::*;
 
 #[global_allocator]
@@ -14,40 +18,10 @@ static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
 
 const ENTRIES: usize = 100_000;
 
-/// A row with texts of the length that rows of the benchmark have.
-#[derive(Clone, Debug, Model)]
-#[model(table = "storehaus_bench_users")]
-struct User {
-    #[key]
-    id: Uuid,
-    version: i64,
-    email: String,
-    name: String,
-    city: String,
-    about: String,
-    active: bool,
-    score: f64,
-    joined: DateTime<Utc>,
-}
-
-fn user(n: usize) -> User {
-    User {
-        id: Uuid::from_u64_pair(n as u64, 0),
-        version: 0,
-        email: format!("user{n:06}@example.org"),
-        name: format!("User {n:06} of many"),
-        city: format!("City {:03}", n % 977),
-        about: "A line about somebody that is as long as such lines are. ".repeat(3),
-        active: true,
-        score: 0.5,
-        joined: DateTime::UNIX_EPOCH,
-    }
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let which = std::env::args().nth(1).unwrap_or_default();
-    let rows: Vec<_> = (0..ENTRIES).map(user).collect();
+    let rows: Vec<_> = (0..ENTRIES as u64).map(User::new).collect();
     // A copy of a row has no spare room, and its `Vec` has none either.
     let before = ALLOCATED.allocated();
     let copies = rows.clone();

@@ -3,6 +3,7 @@
 mod batch;
 mod compile;
 mod entries;
+mod instructions;
 pub(crate) mod local;
 mod memory;
 mod miss;
@@ -34,7 +35,7 @@ pub(crate) struct Workload {
     pub(crate) run: fn(Arc<World>, Plan) -> Running,
 }
 
-pub(crate) const WORKLOADS: [Workload; 14] = [
+pub(crate) const WORKLOADS: [Workload; 15] = [
     Workload {
         name: "local",
         about: "hits in process, beside quick_cache, moka, foyer, hitbox, multi-tier-cache",
@@ -112,6 +113,12 @@ pub(crate) const WORKLOADS: [Workload; 14] = [
         about: "bytes of an entry in process",
         quick: true,
         run: |world, plan| Box::pin(memory::run(world, plan)),
+    },
+    Workload {
+        name: "instructions",
+        about: "instructions of the hot paths, counted by valgrind",
+        quick: false,
+        run: |world, plan| Box::pin(instructions::run(world, plan)),
     },
     Workload {
         name: "compile",

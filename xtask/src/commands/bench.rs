@@ -14,8 +14,8 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     // Before the servers are there: nothing else runs beside the first workload.
     let package = ["--quiet", "--release", "-p", "storehaus-benches", "--features", "rivals"];
     step("build", cargo(["build"]).args(package))?;
-    let outcome =
-        Servers::start().and_then(|mut servers| servers.run(cargo(["run"]).args(package).arg("--").args(&args)));
+    let outcome = Servers::for_benchmarks()
+        .and_then(|mut servers| servers.run(cargo(["run"]).args(package).arg("--").args(&args)));
     conclude("bench", &report, outcome)?;
     let Some(copy) = copy else { return Ok(()) };
     let copied = fs::copy(&report, &copy).map(drop);

@@ -46,6 +46,17 @@ impl Servers {
         Ok(servers)
     }
 
+    /// Both servers, a PostgreSQL of ours with its commits on disk and room for the pools of many rivals.
+    pub(crate) fn for_benchmarks() -> Result<Self, Failure> {
+        let mut servers = Self::none()?;
+        let dir = servers.dir()?;
+        let url = given("DATABASE_URL").map_or_else(|| postgres::start_durable(&mut servers.supervisor, &dir), Ok)?;
+        servers.env.push(("DATABASE_URL", url));
+        let url = given("REDIS_URL").map_or_else(|| redis::start(&mut servers.supervisor, &dir), Ok)?;
+        servers.env.push(("REDIS_URL", url));
+        Ok(servers)
+    }
+
     /// PostgreSQL, and the path of a Redis binary: the program starts and kills Redis by itself.
     pub(crate) fn for_outages() -> Result<Self, Failure> {
         let mut servers = Self::none()?;

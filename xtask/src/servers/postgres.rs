@@ -13,23 +13,38 @@ use crate::supervisor::Supervisor;
 
 const USER: &str = "storehaus";
 
+/// Settings for tests: nothing is written to the disk before it must.
+const FAST: &[&str] = &["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"];
+
+/// Settings for benchmarks: a commit is on the disk when it returns.
+const DURABLE: &[&str] = &["fsync=on", "synchronous_commit=on", "full_page_writes=on", "max_connections=400"];
+
 /// Starts a server of a local binary, of a package, or in a container, whichever can be had first; its URL.
 pub(super) fn start(supervisor: &mut Supervisor, dir: &Path) -> Result<String, Failure> {
+    start_with(supervisor, dir, FAST)
+}
+
+/// The same, with commits that are on the disk when they return.
+pub(super) fn start_durable(supervisor: &mut Supervisor, dir: &Path) -> Result<String, Failure> {
+    start_with(supervisor, dir, DURABLE)
+}
+
+fn start_with(supervisor: &mut Supervisor, dir: &Path, settings: &[&str]) -> Result<String, Failure> {
     let mut tried =
         vec!["DATABASE_URL is not set".to_owned(), "no postgres and initdb among the local programs".to_owned()];
     if let Some(bin) = binaries() {
-        return start_local(supervisor, &bin, dir);
+        return start_local(supervisor, &bin, dir, settings);
     }
     match packages::install("postgresql") {
         Ok(()) => match binaries() {
-            Some(bin) => return start_local(supervisor, &bin, dir),
+            Some(bin) => return start_local(supervisor, &bin, dir, settings),
             None => tried.push("the package postgresql brought no postgres and initdb".to_owned()),
         },
         Err(reason) => tried.push(reason),
     }
     let options =
         ["-e", "POSTGRES_USER=storehaus", "-e", "POSTGRES_DB=postgres", "-e", "POSTGRES_HOST_AUTH_METHOD=trust"];
-    let args = ["-c", "fsync=off", "-c", "max_connections=200"];
+    let args: Vec<_> = settings.iter().flat_map(|setting| ["-c", *setting]).collect();
     match docker::start(supervisor, "postgres:16", 5432, &options, &args, is_ready) {
         Ok(port) => return Ok(url(port)),
         Err(reason) => tried.push(reason),
@@ -66,7 +81,7 @@ fn version(dir: &Path) -> u32 {
     name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0)
 }
 
-fn start_local(supervisor: &mut Supervisor, bin: &Path, dir: &Path) -> Result<String, Failure> {
+fn start_local(supervisor: &mut Supervisor, bin: &Path, dir: &Path, settings: &[&str]) -> Result<String, Failure> {
     let home = dir.join("postgres");
     let data = home.join("data");
     let failed = |error: std::io::Error| Failure::new(format!("cannot prepare {}: {error}", home.display()));
@@ -96,7 +111,7 @@ fn start_local(supervisor: &mut Supervisor, bin: &Path, dir: &Path) -> Result<St
     let command = |port: u16| {
         let mut command = program("postgres");
         command.arg("-D").arg(&data).arg("-k").arg(&home).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-        for setting in ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"] {
+        for setting in settings {
             command.args(["-c", setting]);
         }
         command
