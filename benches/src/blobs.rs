@@ -7,7 +7,7 @@ use storehaus_cache::codec::to_bytes;
 
 use crate::harness::Failure;
 use crate::user::TTL;
-use crate::world::{World, pool};
+use crate::world::{NOT_FILLED, PATIENCE, World, pool};
 
 /// A row.
 #[derive(Clone, Debug, Model)]
@@ -21,6 +21,8 @@ pub(crate) struct Blob {
 /// The table, and a store with Redis on it.
 pub(crate) struct Blobs {
     pub(crate) store: GenericStore<Blob>,
+    /// The same with patience: it fills what the other reads.
+    filler: GenericStore<Blob>,
     pub(crate) pool: PgPool,
     pub(crate) redis: MultiplexedConnection,
     prefix: String,
@@ -33,13 +35,22 @@ impl Blobs {
     pub(crate) async fn open(world: &World) -> Result<Self, Failure> {
         let prefix = format!("{}-blobs", world.prefix);
         let cache = CacheConfig::new(&world.server, TTL, &prefix);
-        let haus = StoreHaus::<Postgres>::builder().url(&world.database).cache(cache).build().await?;
+        let patient = cache.clone().with_timeout(PATIENCE).with_read_budget(PATIENCE);
+        let haus = async |cache| StoreHaus::<Postgres>::builder().url(&world.database).cache(cache).build().await;
+        let (haus, filler) = (haus(cache).await?, haus(patient).await?);
         let pool = pool(&world.database).await?;
         sqlx::query("DROP TABLE IF EXISTS storehaus_bench_blobs CASCADE").execute(&pool).await?;
         sqlx::query("CREATE TABLE storehaus_bench_blobs (id int8 PRIMARY KEY, body text NOT NULL)")
             .execute(&pool)
             .await?;
-        Ok(Self { store: haus.store::<Blob>(), pool, redis: world.redis(), prefix, rows: 0 })
+        Ok(Self {
+            store: haus.store::<Blob>(),
+            filler: filler.store::<Blob>(),
+            pool,
+            redis: world.redis(),
+            prefix,
+            rows: 0,
+        })
     }
 
     /// Adds rows of so many bytes until there are so many.
@@ -55,25 +66,19 @@ impl Blobs {
         Ok(())
     }
 
-    /// Reads the rows behind the first `skipped` through the store, and waits until Redis has them.
+    /// Reads the rows behind the first `skipped` through a store, and waits until Redis has them.
     pub(crate) async fn warm(&self, skipped: usize) -> Result<(), Failure> {
         let ids: Vec<i64> = (skipped as i64 + 1..=self.rows as i64).collect();
-        // Redis may miss the read budget of a batch; those are read again.
-        for _ in 0..10 {
-            for ids in ids.chunks(1_000) {
-                self.store.get_many(ids).await?;
-            }
-            self.store.cache_manager()?.settle().await;
-            let mut there = 0;
-            for ids in ids.chunks(10_000) {
-                let keys = self.store_keys(ids)?;
-                there += redis::cmd("EXISTS").arg(keys).query_async::<usize>(&mut self.redis.clone()).await?;
-            }
-            if there == ids.len() {
-                return Ok(());
-            }
+        for ids in ids.chunks(1_000) {
+            self.filler.get_many(ids).await?;
         }
-        Err("the cache of the store cannot be filled: Redis does not answer within the read budget".into())
+        self.filler.cache_manager()?.settle().await;
+        let mut found = 0;
+        for ids in ids.chunks(10_000) {
+            let keys = self.store_keys(ids)?;
+            found += redis::cmd("EXISTS").arg(keys).query_async::<usize>(&mut self.redis.clone()).await?;
+        }
+        if found == ids.len() { Ok(()) } else { Err(NOT_FILLED.into()) }
     }
 
     pub(crate) fn store_keys(&self, ids: &[i64]) -> Result<Vec<String>, Failure> {

@@ -14,12 +14,12 @@ use crate::user::{TTL, User, select};
 use crate::world::{ROWS, World};
 
 /// What the cached function returns.
-pub(super) type Found = Result<User, Arc<str>>;
+pub(super) type Found = Result<User, String>;
 
 #[cached(prefix = "user", skip(world))]
 pub(super) async fn user(world: Arc<World>, id: u128) -> Found {
     let id = storehaus::prelude::Uuid::from_u128(id);
-    select(&world.pool, id).await.map_err(|error| error.to_string().into())
+    select(&world.pool, id).await.map_err(|error| error.to_string())
 }
 
 pub(super) type Moka = Cache<MokaBackend<BincodeFormat>>;

@@ -84,9 +84,10 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Result<Vec<Group>, Fai
                     "store",
                     noting_loads(world.cached.cache_manager()?, course.clone().slice(Way::Store)),
                 ),
-                Contestant::other("by hand, aside", course.slice(Way::Hand)),
+                Contestant::other("by hand, aside", course.clone().slice(Way::Hand)),
             ];
             groups.push(compete(&plan, mix.name, tasks, contestants).await?);
+            course.remove_created().await?;
         }
     }
     Ok(groups)
@@ -110,20 +111,7 @@ impl Course {
 
     /// The caches hold what the table has: the other contestant wrote past this one's.
     async fn prepare(&self, way: Way) -> Result<(), Failure> {
-        if self.mix.creates > 0 {
-            let numbers = self
-                .created
-                .iter()
-                .enumerate()
-                .flat_map(|(task, created)| (0..created.swap(0, Ordering::SeqCst)).map(move |n| (task, n)));
-            let ids: Vec<_> = numbers.map(|(task, n)| self.new_user(task, n).id).collect();
-            // Through the store: it may hold them.
-            for ids in ids.chunks(1_000) {
-                self.world.cached.delete_many(ids).await?;
-                let keys: Vec<_> = ids.iter().map(|id| self.hand_key(*id)).collect();
-                self.world.delete(&keys).await?;
-            }
-        }
+        self.remove_created().await?;
         self.world.vacuum().await?;
         match way {
             Way::Store => self.world.fill_cached().await,
@@ -132,6 +120,22 @@ impl Course {
                 self.world.fill_hand().await
             }
         }
+    }
+
+    async fn remove_created(&self) -> Result<(), Failure> {
+        let numbers = self
+            .created
+            .iter()
+            .enumerate()
+            .flat_map(|(task, created)| (0..created.swap(0, Ordering::SeqCst)).map(move |n| (task, n)));
+        let ids: Vec<_> = numbers.map(|(task, n)| self.new_user(task, n).id).collect();
+        // Through the store: it may hold them.
+        for ids in ids.chunks(1_000) {
+            self.world.cached.delete_many(ids).await?;
+            let keys: Vec<_> = ids.iter().map(|id| self.hand_key(*id)).collect();
+            self.world.delete(&keys).await?;
+        }
+        Ok(())
     }
 
     async fn reset_versions(&self) -> Result<(), Failure> {
