@@ -59,11 +59,18 @@ async fn run(plan: Plan, chosen: &[&Workload]) -> Result<(), Failure> {
     let mut machine = machine::describe(&world).await?;
     report::say(&format!("{machine:#}\n"))?;
     usage::watch(&world).await?;
-    let mut groups = Vec::new();
+    let (mut groups, mut failures) = (Vec::new(), Vec::new());
     for workload in chosen {
-        for group in (workload.run)(Arc::clone(&world), plan).await? {
-            report::say(&report::table(&group))?;
-            groups.push(group);
+        match (workload.run)(Arc::clone(&world), plan).await {
+            Ok(measured) => {
+                measured.iter().try_for_each(|group| report::say(&report::table(group)))?;
+                groups.extend(measured);
+            }
+            // What the others measured stands.
+            Err(failure) => {
+                report::say(&format!("{} failed: {failure}\n", workload.name))?;
+                failures.push(format!("{}: {failure}", workload.name));
+            }
         }
     }
     world.close().await?;
@@ -72,10 +79,15 @@ async fn run(plan: Plan, chosen: &[&Workload]) -> Result<(), Failure> {
     machine["slice_ms"] = (plan.slice.as_millis() as u64).into();
     let verdicts = targets::judge(&groups);
     report::say(&targets::table(&verdicts))?;
-    let path =
-        report::write(&machine, &groups, &verdicts, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/xtask"))?;
+    let path = report::write(
+        &machine,
+        &groups,
+        &verdicts,
+        &failures,
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/xtask"),
+    )?;
     report::say(&format!("{:.0} s; {}", start.elapsed().as_secs_f64(), path.display()))?;
-    Ok(())
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) }
 }
 
 /// Reads `--quick` and `--only NAME…`, in any order; `--only` may stand more than once.

@@ -141,11 +141,20 @@ fn json(group: &Group) -> Value {
     json!({"workload": group.workload, "tasks": group.tasks, "contestants": contestants, "ratios": ratios})
 }
 
-/// Writes the file; whoever reads meanwhile sees the whole file or none. Only a run that came to its end has one.
-pub(crate) fn write(machine: &Value, groups: &[Group], verdicts: &[Verdict], dir: &Path) -> io::Result<PathBuf> {
+/// Writes the file; whoever reads meanwhile sees the whole file or none. Only a run without failures is ok.
+pub(crate) fn write(
+    machine: &Value,
+    groups: &[Group],
+    verdicts: &[Verdict],
+    failures: &[String],
+    dir: &Path,
+) -> io::Result<PathBuf> {
     let rows: Vec<_> = groups.iter().map(json).collect();
     let targets = targets::json(verdicts);
-    let report = json!({"name": "bench", "ok": true, "machine": machine, "rows": rows, "targets": targets});
+    let report = json!({
+        "name": "bench", "ok": failures.is_empty(), "failures": failures, "machine": machine, "rows": rows,
+        "targets": targets,
+    });
     let text = serde_json::to_string_pretty(&report)?;
     fs::create_dir_all(dir)?;
     let (path, draft) = (dir.join("bench.json"), dir.join("bench.json.draft"));
@@ -163,7 +172,7 @@ pub(crate) fn say(text: &str) -> io::Result<()> {
 
 fn count(n: f64) -> String {
     match n {
-        n if n >= 10e6 => format!("{:.1} M", n / 1e6),
+        n if n >= 1e6 => format!("{:.2} M", n / 1e6),
         n if n >= 10e3 => format!("{:.1} k", n / 1e3),
         n => format!("{n:.0}"),
     }
@@ -224,7 +233,7 @@ mod tests {
     #[test]
     fn the_file_says_ok_at_its_top() {
         let dir = std::env::temp_dir().join(format!("storehaus-bench-report-{}", std::process::id()));
-        let text = fs::read_to_string(write(&json!({}), &[group()], &[], &dir).unwrap()).unwrap();
+        let text = fs::read_to_string(write(&json!({}), &[group()], &[], &[], &dir).unwrap()).unwrap();
         fs::remove_dir_all(&dir).unwrap();
         // The line by which `cargo xtask` recognises success.
         assert!(text.lines().any(|line| line == "  \"ok\": true,"), "{text}");

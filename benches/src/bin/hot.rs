@@ -18,13 +18,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (what, times) = (args.next().unwrap_or_default(), args.next().unwrap_or_default().parse::<usize>()?);
     let rows: Vec<User> = (0..ROWS).map(User::new).collect();
     let encoded: Vec<Vec<u8>> = rows.iter().map(to_bytes).collect::<Result<_, _>>()?;
-    // No connection is opened before a statement is sent.
-    let pool = PgPool::connect_lazy("postgres://127.0.0.1/none")?;
     let cache = CacheConfig::in_process(3_600, "hot");
-    let users = StoreHaus::<Postgres>::builder().database(pool).cache(cache).build().await?.store::<User>();
+    let haus = StoreHaus::<Postgres>::builder().url(std::env::var("DATABASE_URL")?).cache(cache).build().await?;
+    let users = haus.store::<User>();
     let bare = quick_cache::sync::Cache::new(1_000);
     for row in &rows {
-        users.cache().put(row).await?;
+        users.require(&row.id).await?;
         bare.insert(row.id, Arc::new(row.clone()));
     }
     for n in 0..times {

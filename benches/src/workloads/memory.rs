@@ -22,7 +22,7 @@ pub(super) async fn run(_: Arc<World>, plan: Plan) -> Result<Vec<Group>, Failure
         Contestant::other("moka", counting("moka")),
     ];
     // The same program counts the same bytes, but for the seeds of hash tables.
-    let plan = Plan { rounds: 3, ..plan };
+    let plan = Plan { rounds: 1, ..plan };
     Ok(vec![compete(&plan, "memory of an entry in process", 1, contestants).await?])
 }
 
