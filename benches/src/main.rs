@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use harness::{Failure, Plan};
-use workloads::{WORKLOADS, Workload, stampede};
+use workloads::{WORKLOADS, Workload, herd, stampede};
 use world::World;
 
 #[tokio::main(worker_threads = 2)]
@@ -30,7 +30,7 @@ async fn main() -> ExitCode {
     if let [first, prefix] = args.as_slice()
         && first == stampede::CHILD
     {
-        return ended(stampede::child(prefix).await);
+        return ended(herd::child(prefix).await);
     }
     let (plan, chosen) = match parse(&args) {
         Ok(parsed) => parsed,

@@ -3,6 +3,7 @@
 mod batch;
 mod compile;
 mod entries;
+pub(crate) mod herd;
 mod instructions;
 pub(crate) mod local;
 mod memory;
