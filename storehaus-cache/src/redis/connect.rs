@@ -232,6 +232,7 @@ fn try_commands(greeting: &mut Commands, prefix: &str) {
     let key = format!("{prefix}:~test:{instance:016x}{serial:016x}");
     greeting.add(&[b"SET", key.as_bytes(), &token.to_lease(), b"PX", TEST_MILLIS]);
     greeting.add(&[b"GET", key.as_bytes()]);
+    greeting.add(&[b"MGET", key.as_bytes()]);
     greeting.add(&[b"DEL", key.as_bytes()]);
     script::release(&[(key, token)]).by_text(greeting);
 }
@@ -264,7 +265,7 @@ const MOST_DOUBLINGS: u32 = 2;
 const PIPELINE_BUFFER: usize = 1024;
 
 /// What a new connection is tried with, in this order.
-const TRIED: [&str; 4] = ["SET", "GET", "DEL", "EVAL"];
+const TRIED: [&str; 5] = ["SET", "GET", "MGET", "DEL", "EVAL"];
 
 /// How long the key of a trial lasts where it may not be removed.
 const TEST_MILLIS: &[u8] = b"1000";

@@ -24,15 +24,15 @@ fn trying(url: &str) -> RedisTier {
 async fn a_server_that_cannot_be_invalidated_is_not_read() {
     let server = Server::start(&[]);
     let mut admin = server.admin().await;
-    let all = "+get +set +del +eval +evalsha";
-    for (refused, named) in [("-del", "DEL"), ("-eval", "EVAL"), ("-set", "SET"), ("-get", "GET")] {
+    let all = "+get +mget +set +del +eval +evalsha";
+    for (refused, named) in [("-del", "DEL"), ("-eval", "EVAL"), ("-set", "SET"), ("-get", "GET"), ("-mget", "MGET")] {
         run(&mut admin, &format!("ACL SETUSER {named} reset on >pw ~app:* {all} {refused}")).await;
         let tier = trying(&format!("redis://{named}:pw@127.0.0.1:{}/", server.port));
         let error = tier.get("app:k").await.unwrap_err();
         assert_eq!(code(&error), "NOPERM", "{refused}");
         let text = error.to_string();
         let names =
-            ["SET", "GET", "EVAL", "DEL"].iter().any(|name| text.contains(&format!("cannot work without {name}")));
+            ["SET", "GET", "MGET", "EVAL", "DEL"].iter().any(|name| text.contains(&format!("cannot work without {name}")));
         assert!(names && !text.contains("app:"), "{text}");
         assert_eq!(tier.open_connections(), 0);
         assert!(tier.probe().await.is_err(), "{refused}");
@@ -85,7 +85,7 @@ async fn the_trial_is_part_of_the_greeting() {
     let mut first = cost(&mut admin, async { tier.get("app:k").await.unwrap() }).await;
     first.retain(|(name, _)| !name.starts_with("script") && !name.starts_with("client") && name != "hello");
     // A GET of the trial, one inside its script, and the one asked for.
-    assert_eq!(first, sent(&[("del", 1), ("eval", 1), ("get", 3), ("set", 1)]));
+    assert_eq!(first, sent(&[("del", 1), ("eval", 1), ("get", 3), ("mget", 1), ("set", 1)]));
     assert_eq!(run(&mut admin, "DBSIZE").await, redis::Value::Int(0), "nothing is left");
     assert_eq!(cost(&mut admin, async { tier.get("app:k").await.unwrap() }).await, sent(&[("get", 1)]));
 }
@@ -106,7 +106,7 @@ async fn a_server_that_becomes_another_one_is_noticed_on_a_living_connection() {
 async fn a_server_that_does_not_tell_who_it_is_is_not_given_up() {
     let server = Server::start(&[]);
     let mut admin = server.admin().await;
-    run(&mut admin, "ACL SETUSER app on >pw ~app:* +get +set +del +evalsha +eval +client").await;
+    run(&mut admin, "ACL SETUSER app on >pw ~app:* +get +mget +set +del +evalsha +eval +client").await;
     let tier = trying(&format!("redis://app:pw@127.0.0.1:{}/", server.port));
     assert_eq!(tier.get("app:k").await.unwrap().incarnation, 0);
     let clients = async |admin: &mut redis::aio::MultiplexedConnection| -> Vec<String> {
