@@ -31,8 +31,9 @@ async fn a_server_that_cannot_be_invalidated_is_not_read() {
         let error = tier.get("app:k").await.unwrap_err();
         assert_eq!(code(&error), "NOPERM", "{refused}");
         let text = error.to_string();
-        let names =
-            ["SET", "GET", "MGET", "EVAL", "DEL"].iter().any(|name| text.contains(&format!("cannot work without {name}")));
+        let names = ["SET", "GET", "MGET", "EVAL", "DEL"]
+            .iter()
+            .any(|name| text.contains(&format!("cannot work without {name}")));
         assert!(names && !text.contains("app:"), "{text}");
         assert_eq!(tier.open_connections(), 0);
         assert!(tier.probe().await.is_err(), "{refused}");
