@@ -6,7 +6,7 @@ use storehaus::sqlx::{AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _};
 
 use crate::models::{Item, item};
 use crate::server::Server;
-use crate::world::{patient, suite, until};
+use crate::world::{Tiers, World, patient, run, suite, until};
 
 suite! {
     once fn a_refused_write_does_not_reach_the_database(world) {
@@ -152,4 +152,33 @@ suite! {
             assert_eq!(row.get::<String, _>(0), expected);
         }
     }
+}
+
+/// The rows of a batch are announced while it begins. When it cannot, the announcement is taken back, and nobody else is
+/// kept from the cache by something that might still have to be removed.
+#[test]
+fn a_batch_that_cannot_begin_owes_nothing() {
+    run(Tiers::None, |world: World<Sqlite>| async move {
+        world.haus.create_missing_tables::<(Item,)>().await.unwrap();
+        let server = Server::start();
+        let options = (*world.haus.pool().connect_options()).clone().busy_timeout(Duration::ZERO);
+        let haus = StoreHaus::builder()
+            .database(storehaus::sqlx::Pool::<Sqlite>::connect_with(options).await.unwrap())
+            .cache(patient(&server.url(), "app"))
+            .build()
+            .await
+            .unwrap();
+        let items = haus.store::<Item>();
+        items.create(item(1, "a")).await.unwrap();
+        let lock = world.haus.pool().begin_with("BEGIN IMMEDIATE").await.unwrap();
+        let error = items.update_many(vec![(1, item(1, "b"))]).await.unwrap_err();
+        assert!(matches!(error, StorehausError::Timeout(_)) && error.is_unchanged(), "{error:?}");
+        lock.rollback().await.unwrap();
+        haus.cache().unwrap().settle().await;
+        let stats = haus.cache().unwrap().get_stats().await.unwrap();
+        assert_eq!((stats.breaker_opened, stats.pending_invalidations, stats.total.intents_placed), (0, 0, 2));
+        let explained = items.cache().explain(&1i64).await.unwrap();
+        assert!(format!("{explained:?}").contains("state: Nothing"), "{explained:?}");
+        items.update_many(vec![(1, item(1, "b"))]).await.unwrap();
+    });
 }

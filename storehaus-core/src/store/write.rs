@@ -90,8 +90,14 @@ pub(super) async fn run<T: Persist<DB>, DB: Backend, W: Write<T, DB>>(
             return Err(error);
         }
         let announced = async { if at_once.is_ready() { Ok(()) } else { announced.await } };
-        let mut unit = Unit::<DB>::begin(&mut *conn).await.map_err(|error| before.error(&error))?;
-        let (announced, done) = join(announced, write.run(unit.conn(), sql, before)).await;
+        let statements = async {
+            let mut unit = Unit::<DB>::begin(&mut *conn).await.map_err(|error| before.error(&error))?;
+            let done = write.run(unit.conn(), sql, before).await;
+            Ok::<_, StorehausError>((unit, done))
+        };
+        // Both to their end, whatever becomes of the other: an announcement that is cut short is one to be removed.
+        let (announced, ran) = join(announced, statements).await;
+        let (unit, done) = ran?;
         match announced.and(done) {
             Ok(done) => {
                 unit.keep().await.map_err(|error| context.error(&error))?;
