@@ -57,6 +57,10 @@ pub enum SignalManager {}
 impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// A store on `pool`, behind the cache of `cache`.
     ///
+    /// Operations hand a connection of the pool from one to the next, so that its hooks (`before_acquire`,
+    /// `after_release`) run when a connection leaves or enters the pool and not for each operation. What nobody wants for
+    /// half a second goes back; while the pool has none left, one goes back every 10 ms.
+    ///
     /// Without a cache every read asks the database, and writes invalidate nothing. To switch caching off for one
     /// store while its writes still invalidate the other stores on its table, pass
     /// [`CacheParams::disabled`](storehaus_cache::CacheParams::disabled).
