@@ -114,6 +114,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let written = |place: usize| tickets.get(place).into_iter().for_each(Ticket::keep_to_itself);
         match self.read_many(&keys, &written).await {
             Ok(loaded) => {
+                keys[tickets.len()..].iter().for_each(|key| self.overtake(key));
                 let mut tickets = tickets.into_iter();
                 Ok(loaded
                     .into_iter()

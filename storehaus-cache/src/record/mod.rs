@@ -406,7 +406,9 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             let (inner, key) = (Arc::clone(self), key.clone());
             tokio::spawn(async move { while turn.pass_on(inner.load(&key).await.map(|loaded| loaded.row)) {} });
         }
-        match follower.outcome().await {
+        let outcome = follower.outcome().await;
+        self.overtake(key);
+        match outcome {
             Some(outcome) => {
                 self.counters.joined.add(u64::from(!leads));
                 outcome
@@ -415,16 +417,31 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         }
     }
 
+    /// To be called before a row that was read past the in-process tier is handed out: what stands there may be of before a
+    /// write of another process that the row is of after, and whoever saw the one shall not be served the other. Redis
+    /// holds nothing so old: that write is announced there.
+    fn overtake(&self, key: &Ld::Key) {
+        if let (Some(local), Some(_)) = (&self.local, &self.remote) {
+            local.tier.invalidate(key);
+        }
+    }
+
     /// Puts a loaded row into the in-process tier, unless its flight was taken off.
     fn land(&self, ticket: &crate::local::Ticket<Ld::Key, Ld::Value, Outcome<Ld>>, loaded: &Loaded<Ld::Value>) {
-        let Some(keep) = loaded.keep else { return };
         let now = self.manager.env().nanos();
-        let expires = now
-            .saturating_add(u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX))
-            .min(ticket.started().saturating_add(self.l1_bound));
-        let landed = ticket.land(loaded.row.clone(), expires);
+        let landed = loaded.keep.map(|keep| {
+            let expires = now
+                .saturating_add(u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX))
+                .min(ticket.started().saturating_add(self.l1_bound));
+            ticket.land(loaded.row.clone(), expires)
+        });
+        if landed != Some(true) {
+            self.overtake(ticket.key());
+        }
         // With both tiers one load is one value: the shared tier counts it.
-        if self.remote.is_none() {
+        if self.remote.is_none()
+            && let Some(landed) = landed
+        {
             let counter = if landed { &self.counters.fills } else { &self.counters.fills_refused };
             counter.add(1);
         }
