@@ -7,7 +7,7 @@ use storehaus_cache::l2::L2Error;
 use storehaus_cache::record::RecordCache;
 use storehaus_cache::{CacheConfig, CacheError, CacheManager, CacheParams, Coherence, L1, OnCacheDown, StoreStats};
 
-use super::shelf::{Cache, STORE, Shelf, Table, cache, manager, name};
+use super::shelf::{Cache, STORE, Shelf, Table, cache, manager, name, near};
 
 fn one() -> Vec<String> {
     vec!["1".to_owned()]
@@ -480,4 +480,34 @@ async fn what_a_store_without_a_cache_writes_is_announced_for_others() {
     assert!(shelf.0.intents("app:users:1").is_some());
     change.settle().await.unwrap();
     assert_eq!(shelf.0.intents("app:users:1"), None);
+}
+
+/// A row that is read past the tiers, as while it is written here, may be newer than what another read has put into the tier in
+/// process meanwhile: who has seen it is not served the older one.
+#[tokio::test]
+async fn what_was_read_beside_a_write_is_not_followed_by_something_older() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    let store = near(&manager(&shelf), &table).await;
+    let change = store.announce(one()).await.unwrap();
+    // What the other process is about to commit.
+    table.set("1", "new");
+    table.0.selects.shut();
+    let beside = tokio::spawn({
+        let store = store.clone();
+        async move { name(&store, "1").await }
+    });
+    table.0.selects.arrival().await;
+    table.set("1", "old");
+    change.settle().await.unwrap();
+    let landed = store.get_many(&one()).await.unwrap();
+    assert_eq!(landed[0].as_deref().map(String::as_str), Some("old"));
+    let loads = table.loads();
+    assert_eq!((name(&store, "1").await.as_deref(), table.loads()), (Some("old"), loads), "it stands in process");
+
+    let elsewhere = cache(&manager(&shelf), &table).announce(one()).await.unwrap();
+    table.set("1", "new");
+    table.0.selects.open();
+    assert_eq!(beside.await.unwrap().as_deref(), Some("new"));
+    assert_eq!(name(&store, "1").await.as_deref(), Some("new"));
+    elsewhere.settle().await.unwrap();
 }
