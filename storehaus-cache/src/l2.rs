@@ -256,7 +256,7 @@ impl L2 for NoTier {
         match *self {}
     }
 
-    async fn lease_many(&self, _keys: &[(String, Token)], _ttl: Duration) -> Result<Vec<Option<LeaseReply>>, L2Error> {
+    async fn lease_many(&self, _keys: &[(String, Token)], _ttl: Duration) -> Result<Vec<LeaseReply>, L2Error> {
         match *self {}
     }
 
