@@ -99,7 +99,9 @@ pub(super) struct Desk {
 impl Desk {
     async fn open(plan: &Plan) -> Result<Self, Failure> {
         let clock = Clock::new();
-        let database: PgConnectOptions = plan.database.parse()?;
+        // As `StoreHaus::open` has it: no statement of a client that is gone is committed after its intents have ended.
+        let watched = [("client_connection_check_interval", "1000")];
+        let database = plan.database.parse::<PgConnectOptions>()?.options(watched);
         let pool = PgPoolOptions::new()
             .max_connections(12)
             .acquire_timeout(Duration::from_secs(2))
