@@ -1,7 +1,8 @@
 //! The seam to the shared tier: the few single-key commands the protocol needs.
 //!
 //! [`L2`] is implemented by the Redis tier. An implementation makes one attempt and reports what happened; deadlines,
-//! apart from those of reads of one key, retries, the breaker and the journal of invalidations that could not be delivered belong to `Remote`.
+//! apart from those of reads of one key, retries, the breaker and the journal of invalidations that could not be delivered
+//! belong to `Remote`.
 
 use std::future::{Future, ready};
 use std::pin::{Pin, pin};
@@ -235,7 +236,7 @@ pub enum L2Error {
 }
 
 /// How many turns of the runtime an answer takes from its socket to the one who waits for it, and one more.
-const TURNS: usize = 3;
+pub(crate) const TURNS: u32 = 3;
 
 /// The shared tier of a build without the feature `redis`: none. No value of it exists.
 #[cfg(not(feature = "redis"))]

@@ -184,7 +184,7 @@ impl<K: KeyRef + 'static, L: L2> Change<K, L> {
 
     /// Removes the rows; whether the shared tier confirmed it.
     async fn end(&mut self) -> bool {
-        let claims = self.claims(true);
+        let claims = claims(&self.scope, &self.keys, self.placed.take());
         let confirmed = self.invalidate(claims).await;
         self.end_here(if confirmed { InvalidatedBy::Write } else { InvalidatedBy::WriteUnconfirmed });
         confirmed
@@ -205,7 +205,8 @@ impl<K: KeyRef + 'static, L: L2> Change<K, L> {
             // What does not stand all the same is removed below, and at the end.
             placed.stand().boxed().await.ok();
         }
-        let claims = self.claims(false);
+        // The intents stay.
+        let claims = claims::<K, L>(&self.scope, &self.keys, None);
         self.invalidate(claims).await;
         self.scope.group.invalidate_local(&self.keys);
         self.scope.group.note(&self.keys, InvalidatedBy::WriteUnconfirmed, self.manager.env().nanos());
@@ -236,19 +237,6 @@ impl<K: KeyRef + 'static, L: L2> Change<K, L> {
                 tracing::debug!(count = keys.len(), "intents were not removed; they expire");
             }
         });
-    }
-
-    /// The keys of the shared tier, each once, with what was announced there if that is over: whether it is known to have
-    /// been placed.
-    fn claims(&mut self, over: bool) -> Vec<(Claim, bool)> {
-        let mut claims: HashMap<String, (Option<Token>, bool)> =
-            self.scope.group.shared_keys(&self.keys).into_iter().map(|key| (key, (None, false))).collect();
-        if let Some((token, keys)) = self.placed.take().map(Placed::close)
-            && over
-        {
-            claims.extend(keys.into_iter().map(|(key, placed)| (key, (Some(token), placed))));
-        }
-        claims.into_iter().map(|(key, (token, placed))| ((key, token), placed)).collect()
     }
 
     /// Removes keys from the shared tier; whether it confirmed. Remembers what is not removed when it is dropped.
@@ -294,6 +282,17 @@ impl<K: KeyRef + 'static, L: L2> Drop for Change<K, L> {
     }
 }
 
+/// The keys of the shared tier, each once, with the intent that was announced there and is over, and whether it is known to
+/// have been placed.
+fn claims<K: KeyRef + 'static, L: L2>(scope: &Scope, keys: &[K], over: Option<Placed<L>>) -> Vec<(Claim, bool)> {
+    let mut claims: HashMap<String, (Option<Token>, bool)> =
+        scope.group.shared_keys(keys).into_iter().map(|key| (key, (None, false))).collect();
+    if let Some((token, keys)) = over.map(Placed::close) {
+        claims.extend(keys.into_iter().map(|(key, placed)| (key, (Some(token), placed))));
+    }
+    claims.into_iter().map(|(key, (token, placed))| ((key, token), placed)).collect()
+}
+
 /// Rows that may still be written by a change that is over: the tiers in process hold nothing under them while it lives,
 /// and its intents are renewed.
 struct StillWritten<K: KeyRef + 'static, L: L2> {
@@ -306,13 +305,9 @@ struct StillWritten<K: KeyRef + 'static, L: L2> {
 impl<K: KeyRef + 'static, L: L2> StillWritten<K, L> {
     /// Nothing is written any more: what was filled where an intent was lost goes, and the intents with it.
     async fn end(mut self, remote: Option<Remote<L>>) {
-        let mut claims: HashMap<String, Option<Token>> =
-            self.scope.group.shared_keys(&self.keys).into_iter().map(|key| (key, None)).collect();
-        if let Some((token, keys)) = self.placed.take().map(Placed::close) {
-            claims.extend(keys.into_keys().map(|key| (key, Some(token))));
-        }
+        let claims = claims(&self.scope, &self.keys, self.placed.take());
         if let Some(remote) = remote.filter(|_| !claims.is_empty()) {
-            remote.invalidate(claims.into_iter().collect()).await;
+            remote.invalidate(claims.into_iter().map(|(claim, _)| claim).collect()).await;
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::resp::{Commands, Malformed, Measure, Value};
+use crate::l2::TURNS;
 
 /// The callers' end of a connection. The connection ends with it, as soon as nobody waits for an answer any more.
 pub(super) struct Wire {
@@ -524,8 +525,6 @@ fn broken(error: &io::Error) -> Cut {
 const MANY: usize = 8;
 /// How often a connection without a callers' end looks whether anybody still waits for an answer.
 const LAST_LOOKS: Duration = Duration::from_millis(100);
-/// How many turns of the runtime a command takes from here to its socket and its answer back, and one more.
-const TURNS: u32 = 3;
 const READ_BYTES: usize = 64 << 10;
 /// A buffer that grew beyond this is given back when it is empty.
 const KEEP_BYTES: usize = 1 << 20;

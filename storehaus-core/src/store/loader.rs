@@ -23,6 +23,22 @@ impl<T: Persist<DB>, DB: Backend> TableLoader<T, DB> {
     }
 }
 
+impl<T: Persist<DB>, DB: Backend> TableLoader<T, DB> {
+    /// Reads on a lent connection. Dropped before its end, it closes the connection.
+    pub(super) async fn read<R>(
+        &self,
+        context: Context,
+        work: impl AsyncFnOnce(&mut DB::Connection, &Statements<T, DB>) -> Result<R, sqlx::Error>,
+    ) -> Result<R> {
+        let mut loan = self.lender.acquire().await.map_err(|error| context.error(&error))?;
+        let mut conn = loan.cancellable();
+        let done = work(&mut *conn, &self.sql).await.map_err(|error| context.error(&error));
+        conn.over();
+        loan.done(&done);
+        done
+    }
+}
+
 impl<T, DB: Backend> Clone for TableLoader<T, DB> {
     fn clone(&self) -> Self {
         Self { lender: self.lender.clone(), sql: Arc::clone(&self.sql) }
@@ -38,12 +54,7 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
         let context = Context::read(T::TABLE.name, "get_by_id");
         let mut is_first_try = true;
         loop {
-            let mut loan = self.lender.acquire().await.map_err(|error| context.error(&error))?;
-            let mut conn = loan.cancellable();
-            let row = statement::select_one(&mut *conn, &self.sql, key).await.map_err(|error| context.error(&error));
-            conn.over();
-            loan.done(&row);
-            match row {
+            match self.read(context, async |conn, sql| statement::select_one(conn, sql, key).await).await {
                 // Lost under the statement: another connection may be had, and a read may be repeated.
                 Err(StorehausError::Unavailable(_)) if is_first_try => is_first_try = false,
                 row => return row,
@@ -55,12 +66,7 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
         let context = Context::read(T::TABLE.name, "get_many");
         let mut is_first_try = true;
         loop {
-            let mut loan = self.lender.acquire().await.map_err(|error| context.error(&error))?;
-            let mut conn = loan.cancellable();
-            let rows = statement::select_many(&mut *conn, &self.sql, keys).await.map_err(|error| context.error(&error));
-            conn.over();
-            loan.done(&rows);
-            match rows {
+            match self.read(context, async |conn, sql| statement::select_many(conn, sql, keys).await).await {
                 Err(StorehausError::Unavailable(_)) if is_first_try => is_first_try = false,
                 rows => return Ok(rows?.into_iter().map(|row| (row.key(), row)).collect()),
             }

@@ -109,15 +109,8 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         Q: KeyRef<Owned = T::Key> + ?Sized,
     {
         self.records()?;
-        let context = Context::read(T::TABLE.name, "exists");
-        let table = &self.inner.table;
-        let mut loan = table.lender.acquire().await.map_err(|error| context.error(&error))?;
-        let mut conn = loan.cancellable();
-        let exists =
-            statement::exists(&mut *conn, &table.sql, &id.to_key()).await.map_err(|error| context.error(&error));
-        conn.over();
-        loan.done(&exists);
-        exists
+        let (context, key) = (Context::read(T::TABLE.name, "exists"), id.to_key());
+        self.inner.table.read(context, async |conn, sql| statement::exists(conn, sql, &key).await).await
     }
 
     /// How many rows there are. Asks the database, not the cache.
@@ -130,13 +123,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     pub async fn count(&self) -> Result<u64> {
         self.records()?;
         let context = Context::read(T::TABLE.name, "count");
-        let table = &self.inner.table;
-        let mut loan = table.lender.acquire().await.map_err(|error| context.error(&error))?;
-        let mut conn = loan.cancellable();
-        let count = statement::count(&mut *conn, &table.sql).await.map_err(|error| context.error(&error));
-        conn.over();
-        loan.done(&count);
-        count
+        self.inner.table.read(context, async |conn, sql| statement::count(conn, sql).await).await
     }
 
     /// Every row, in key order, all in memory at once; for large tables use [`stream`](Self::stream).

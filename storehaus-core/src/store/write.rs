@@ -314,7 +314,8 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
         let cache = self.records()?.cloned();
         let table = self.inner.table.clone();
         let task = async move {
-            let (mut change, keys) = (None, write.keys());
+            let mut change = None;
+            let keys = if cache.is_some() { write.keys() } else { Vec::new() };
             // Announcing many rows takes about as long as BEGIN and COMMIT, and beside the statement no time at all.
             let is_long = keys.len() >= MANY && cache.as_ref().is_some_and(RecordCache::is_shared);
             let as_unit = write.is_several() || is_long;

@@ -35,12 +35,7 @@ pub(crate) struct Servers {
 impl Servers {
     /// Both servers, and the path of a Redis binary when there is one.
     pub(crate) fn start() -> Result<Self, Failure> {
-        let mut servers = Self::none()?;
-        let dir = servers.dir()?;
-        let url = given("DATABASE_URL").map_or_else(|| postgres::start(&mut servers.supervisor, &dir), Ok)?;
-        servers.env.push(("DATABASE_URL", url));
-        let url = given("REDIS_URL").map_or_else(|| redis::start(&mut servers.supervisor, &dir), Ok)?;
-        servers.env.push(("REDIS_URL", url));
+        let mut servers = Self::both(postgres::FAST)?;
         // Tests that kill a server start their own; they have no use for a container or somebody else's server.
         servers.env.extend(redis::binary().map(|path| ("STOREHAUS_REDIS_SERVER", path.display().to_string())));
         Ok(servers)
@@ -48,13 +43,7 @@ impl Servers {
 
     /// Both servers, a PostgreSQL of ours with its commits on disk and room for the pools of many rivals.
     pub(crate) fn for_benchmarks() -> Result<Self, Failure> {
-        let mut servers = Self::none()?;
-        let dir = servers.dir()?;
-        let url = given("DATABASE_URL").map_or_else(|| postgres::start_durable(&mut servers.supervisor, &dir), Ok)?;
-        servers.env.push(("DATABASE_URL", url));
-        let url = given("REDIS_URL").map_or_else(|| redis::start(&mut servers.supervisor, &dir), Ok)?;
-        servers.env.push(("REDIS_URL", url));
-        Ok(servers)
+        Self::both(postgres::DURABLE)
     }
 
     /// PostgreSQL, and the path of a Redis binary: the program starts and kills Redis by itself.
@@ -63,9 +52,23 @@ impl Servers {
         let path = redis::binary_or_package()?;
         servers.env.push(("STOREHAUS_REDIS_SERVER", path.display().to_string()));
         let dir = servers.dir()?;
-        let url = given("DATABASE_URL").map_or_else(|| postgres::start(&mut servers.supervisor, &dir), Ok)?;
-        servers.env.push(("DATABASE_URL", url));
+        servers.add_postgres(&dir, postgres::FAST)?;
         Ok(servers)
+    }
+
+    fn both(postgres: &[&str]) -> Result<Self, Failure> {
+        let mut servers = Self::none()?;
+        let dir = servers.dir()?;
+        servers.add_postgres(&dir, postgres)?;
+        let url = given("REDIS_URL").map_or_else(|| redis::start(&mut servers.supervisor, &dir), Ok)?;
+        servers.env.push(("REDIS_URL", url));
+        Ok(servers)
+    }
+
+    fn add_postgres(&mut self, dir: &Path, settings: &[&str]) -> Result<(), Failure> {
+        let url = given("DATABASE_URL").map_or_else(|| postgres::start(&mut self.supervisor, dir, settings), Ok)?;
+        self.env.push(("DATABASE_URL", url));
+        Ok(())
     }
 
     /// Runs a command against the servers. What it leaves running is stopped with it.

@@ -14,22 +14,15 @@ use crate::supervisor::Supervisor;
 const USER: &str = "storehaus";
 
 /// Settings for tests: nothing is written to the disk before it must.
-const FAST: &[&str] = &["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"];
+pub(super) const FAST: &[&str] =
+    &["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"];
 
 /// Settings for benchmarks: a commit is on the disk when it returns.
-const DURABLE: &[&str] = &["fsync=on", "synchronous_commit=on", "full_page_writes=on", "max_connections=400"];
+pub(super) const DURABLE: &[&str] =
+    &["fsync=on", "synchronous_commit=on", "full_page_writes=on", "max_connections=400"];
 
 /// Starts a server of a local binary, of a package, or in a container, whichever can be had first; its URL.
-pub(super) fn start(supervisor: &mut Supervisor, dir: &Path) -> Result<String, Failure> {
-    start_with(supervisor, dir, FAST)
-}
-
-/// The same, with commits that are on the disk when they return.
-pub(super) fn start_durable(supervisor: &mut Supervisor, dir: &Path) -> Result<String, Failure> {
-    start_with(supervisor, dir, DURABLE)
-}
-
-fn start_with(supervisor: &mut Supervisor, dir: &Path, settings: &[&str]) -> Result<String, Failure> {
+pub(super) fn start(supervisor: &mut Supervisor, dir: &Path, settings: &[&str]) -> Result<String, Failure> {
     let mut tried =
         vec!["DATABASE_URL is not set".to_owned(), "no postgres and initdb among the local programs".to_owned()];
     if let Some(bin) = binaries() {
