@@ -81,23 +81,31 @@ impl<K: Hash + Eq, T: Clone> Flights<K, T> {
 }
 
 /// A flight that is taken off the map when this is dropped, however its task ends.
-pub(crate) struct Registered<K: Hash + Eq + Copy, T: Clone> {
+pub(crate) struct Registered<K: Hash + Eq, T: Clone> {
     flights: Arc<Flights<K, T>>,
     key: K,
     pub(crate) leader: Leader<T>,
 }
 
-impl<K: Hash + Eq + Copy, T: Clone> Registered<K, T> {
+impl<K: Hash + Eq, T: Clone> Registered<K, T> {
     pub(crate) fn new(flights: &Arc<Flights<K, T>>, key: K, leader: Leader<T>) -> Self {
         Self { flights: Arc::clone(flights), key, leader }
     }
 
-    pub(crate) fn key(&self) -> K {
+    pub(crate) fn key(&self) -> K
+    where
+        K: Copy,
+    {
         self.key
+    }
+
+    /// To wait for the outcome.
+    pub(crate) fn follower(&self) -> Follower<T> {
+        Follower(self.leader.0.subscribe())
     }
 }
 
-impl<K: Hash + Eq + Copy, T: Clone> Drop for Registered<K, T> {
+impl<K: Hash + Eq, T: Clone> Drop for Registered<K, T> {
     fn drop(&mut self) {
         self.flights.remove(&self.key);
     }

@@ -306,6 +306,87 @@ async fn a_load_does_not_fill_under_the_lease_of_another_process() {
     assert_eq!(table.loads(), 2, "the second load was kept");
 }
 
+/// Reads rows that are not there until reads ask for a lease without a look.
+async fn grow_cold(cache: &Cache) {
+    for missing in 100..116 {
+        assert_eq!(name(cache, &missing.to_string()).await, None);
+    }
+}
+
+#[tokio::test]
+async fn reads_that_find_a_lease_asked_for_share_the_load_under_it() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    table.set("1", "row");
+    let manager = manager(&shelf);
+    let cache = cache(&manager, &table);
+    grow_cold(&cache).await;
+    manager.settle().await;
+    let (asked, loads) = (shelf.0.asked.load(Ordering::SeqCst), table.loads());
+    shelf.0.leases.shut();
+    let read = || {
+        let reader = cache.clone();
+        tokio::spawn(async move { name(&reader, "1").await })
+    };
+    let first = read();
+    shelf.0.leases.arrival().await;
+    let others = [read(), read(), read()];
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+    shelf.0.leases.open();
+    assert_eq!(first.await.unwrap().as_deref(), Some("row"));
+    for other in others {
+        assert_eq!(other.await.unwrap().as_deref(), Some("row"));
+    }
+    assert_eq!((shelf.0.asked.load(Ordering::SeqCst) - asked, table.loads() - loads), (1, 1));
+    assert_eq!(manager.get_stats().await.unwrap().total.joined, 3);
+}
+
+#[tokio::test]
+async fn the_answer_to_a_lease_asked_for_earlier_is_not_shared() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    table.set("1", "old");
+    let (here, there) = (manager(&shelf), manager(&shelf));
+    let (cold, other) = (cache(&here, &table), cache(&there, &table));
+    grow_cold(&cold).await;
+    assert_eq!(name(&other, "1").await.as_deref(), Some("old"));
+    there.settle().await;
+    shelf.0.leases.shut();
+    let reader = cold.clone();
+    let first = tokio::spawn(async move { name(&reader, "1").await });
+    shelf.0.leases.arrival().await;
+    // The answer is on its way: the old row.
+    table.set("1", "new");
+    cold.invalidate(&["1".to_owned()]).await;
+    let reader = cold.clone();
+    let second = tokio::spawn(async move { name(&reader, "1").await });
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+    shelf.0.leases.open();
+    assert_eq!(first.await.unwrap().as_deref(), Some("old"));
+    assert_eq!(second.await.unwrap().as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn a_load_that_began_before_a_write_is_not_shared_after_it() {
+    let (shelf, table) = (Shelf::default(), Table::default());
+    table.set("1", "old");
+    let manager = manager(&shelf);
+    let cache = cache(&manager, &table);
+    grow_cold(&cache).await;
+    table.0.selects.shut();
+    let reader = cache.clone();
+    let first = tokio::spawn(async move { name(&reader, "1").await });
+    table.0.selects.arrival().await;
+    table.set("1", "new");
+    cache.invalidate(&["1".to_owned()]).await;
+    table.0.selects.pass_one();
+    table.0.selects.pass_one();
+    assert_eq!(name(&cache, "1").await.as_deref(), Some("new"));
+    assert_eq!(first.await.unwrap().as_deref(), Some("old"));
+}
+
 #[tokio::test]
 async fn a_flush_takes_the_permission_of_a_load_along() {
     let (shelf, table) = (Shelf::default(), Table::default());

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Pool};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backend::{Backend, Dialect};
 use crate::error::StorehausError;
@@ -28,7 +28,7 @@ struct Shared<DB: Backend> {
     /// The connection used last is at the end. Guards the list alone.
     idle: Mutex<Vec<Held<DB>>>,
     /// One per connection the pool may have, so that those who wait are served in their order.
-    permits: Arc<Semaphore>,
+    permits: Semaphore,
     /// How many idle connections are kept from the pool; none of a small pool.
     keep: usize,
     /// Whether the task that gives idle connections back is under way.
@@ -48,18 +48,18 @@ struct Held<DB: Backend> {
 }
 
 /// A connection lent to one operation. Dropped without [`done`](Self::done) it goes back to the pool, which tests it.
-pub(crate) struct Loan<DB: Backend> {
+pub(crate) struct Loan<'a, DB: Backend> {
     conn: PoolConnection<DB>,
     taken: Instant,
-    shared: Arc<Shared<DB>>,
-    permit: OwnedSemaphorePermit,
+    shared: &'a Arc<Shared<DB>>,
+    permit: SemaphorePermit<'a>,
 }
 
 impl<DB: Backend> Lender<DB> {
     pub(crate) fn new(pool: Pool<DB>) -> Self {
         let most = pool.options().get_max_connections() as usize;
         let shared = Shared {
-            permits: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            permits: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
             keep: if most < SMALL { 0 } else { most - most / 4 },
             pool,
             idle: Mutex::default(),
@@ -78,12 +78,12 @@ impl<DB: Backend> Lender<DB> {
     ///
     /// # Errors
     /// As the pool: `PoolTimedOut`, `PoolClosed`, or why none could be opened.
-    pub(crate) async fn acquire(&self) -> Result<Loan<DB>, sqlx::Error> {
-        match Arc::clone(&self.shared.permits).try_acquire_owned() {
+    pub(crate) async fn acquire(&self) -> Result<Loan<'_, DB>, sqlx::Error> {
+        match self.shared.permits.try_acquire() {
             Ok(permit) => self.with(permit).await,
             Err(_) => {
                 let in_turn = async {
-                    let permit = Arc::clone(&self.shared.permits).acquire_owned().await;
+                    let permit = self.shared.permits.acquire().await;
                     self.with(permit.map_err(|_| sqlx::Error::PoolClosed)?).await
                 };
                 let limit = self.shared.pool.options().get_acquire_timeout();
@@ -92,7 +92,7 @@ impl<DB: Backend> Lender<DB> {
         }
     }
 
-    async fn with(&self, permit: OwnedSemaphorePermit) -> Result<Loan<DB>, sqlx::Error> {
+    async fn with<'a>(&'a self, permit: SemaphorePermit<'a>) -> Result<Loan<'a, DB>, sqlx::Error> {
         let shared = &self.shared;
         loop {
             let held = shared.idle().pop();
@@ -104,7 +104,7 @@ impl<DB: Backend> Lender<DB> {
             };
             // The next one, or the pool, may have a better connection.
             if is_fresh || conn.ping().await.is_ok() {
-                return Ok(Loan { conn, taken, shared: Arc::clone(shared), permit });
+                return Ok(Loan { conn, taken, shared, permit });
             }
         }
     }
@@ -129,7 +129,7 @@ impl<DB: Backend> Clone for Lender<DB> {
     }
 }
 
-impl<DB: Backend> Loan<DB> {
+impl<DB: Backend> Loan<'_, DB> {
     /// The connection for an operation that may be dropped: where it is, the connection is closed, for it may have stopped
     /// answering, and the pool would wait for it for ever. SQLite's are no further away than this process, and one may hold
     /// a whole database in memory; they go back.
@@ -175,7 +175,7 @@ impl<DB: Backend> Loan<DB> {
     }
 }
 
-impl<DB: Backend> Deref for Loan<DB> {
+impl<DB: Backend> Deref for Loan<'_, DB> {
     type Target = DB::Connection;
 
     fn deref(&self) -> &DB::Connection {
@@ -183,7 +183,7 @@ impl<DB: Backend> Deref for Loan<DB> {
     }
 }
 
-impl<DB: Backend> DerefMut for Loan<DB> {
+impl<DB: Backend> DerefMut for Loan<'_, DB> {
     fn deref_mut(&mut self) -> &mut DB::Connection {
         &mut self.conn
     }

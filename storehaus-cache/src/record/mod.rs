@@ -33,7 +33,7 @@ use crate::codec::header::{Millis, Token};
 use crate::codec::{Cacheable, to_comparable};
 use crate::config::{L1, check_ttl};
 use crate::error::CacheError;
-use crate::flight::{Flights, Turns};
+use crate::flight::{Flights, Follower, Turns};
 use crate::key::{KeyRef, KeySpace};
 use crate::l2::{Incarnation, L2};
 use crate::loader::{Aborted, Loader};
@@ -102,6 +102,9 @@ struct Inner<Ld: Loader, L: L2> {
     /// Loads under way under a lease. A reader that sees a lease in Redis may join its load: had a write been
     /// acknowledged since the lease was granted, the lease would be gone.
     leases: Arc<Leases<Ld>>,
+    /// Requests for a lease that have no answer yet. The load under it begins after that, so that whoever finds one here may
+    /// have the row.
+    asking: Arc<Flights<Ld::Key, Granted<Ld>>>,
     /// Loads of rows that are being written: whoever came after one began may not have it.
     beside: Arc<Turns<Ld::Key, Outcome<Ld>>>,
     /// Marks the tokens of this store among those of all stores and processes.
@@ -128,6 +131,9 @@ struct LeaseId {
 type Led<Ld> = (Outcome<Ld>, Incarnation);
 
 type Leases<Ld> = Flights<LeaseId, Led<Ld>>;
+
+/// A lease that was granted, and the load under it.
+type Granted<Ld> = (Token, Follower<Led<Ld>>);
 
 /// What a look at the shared tier ends with.
 enum Found<V> {
@@ -221,6 +227,7 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
             validated,
             bus,
             leases: Arc::new(Flights::new()),
+            asking: Arc::new(Flights::new()),
             beside: Arc::new(Turns::new()),
             instance: manager.env().random(),
             next_token: AtomicU64::new(0),

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Found, Inner, LeaseId, Led, Loaded};
+use super::{Found, Granted, Inner, LeaseId, Led, Loaded};
 use crate::codec::header::{self, Content, Expected, HEADER_BYTES, Mismatch, Stamp, Token};
 use crate::codec::{Cacheable, Encoder, from_bytes};
-use crate::flight::Registered;
+use crate::flight::{Follower, Registered};
 use crate::key::KeyText;
 use crate::l2::{Fill, Incarnation, L2, LeaseReply, Reply};
 use crate::loader::Loader;
@@ -25,9 +25,10 @@ use crate::remote::{Bypass, Remote};
 /// How often a read looks at the key again before it asks the database without filling.
 const LOOKS: usize = 4;
 
-/// The first pause while another process loads; doubles up to [`LAST_PAUSE`].
+/// The first pause between two looks while another process loads. Later ones are this share of the time waited so far, so
+/// that a row is found soon after it is there and a long load is asked about a few times.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LAST_PAUSE: Duration = Duration::from_millis(8);
+const PAUSE_SHARE: u32 = 16;
 
 /// After so many misses in a row a read asks for the lease at once: the answer shows what stands there as `GET` would.
 const COLD: u64 = 16;
@@ -121,7 +122,6 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         for _ in 0..LOOKS {
             let seen = match first.take().unwrap_or_else(|| self.see(&text, &reply)) {
                 Seen::Row(loaded) => {
-                    self.expect_hits();
                     self.counters.l2_hits.add(1);
                     self.audit_shared(key, &reply);
                     return Ok(Found::Loaded(loaded));
@@ -223,7 +223,8 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         }
     }
 
-    /// Places a lease, loads under it, and fills behind the caller's back.
+    /// Places a lease, loads under it, and fills behind the caller's back; or shares what comes of a request for a lease
+    /// that another read of this process has just sent.
     async fn lead(
         self: &Arc<Self>,
         remote: &Remote<L>,
@@ -232,6 +233,10 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         seen: Option<&[u8]>,
         deadline: Instant,
     ) -> Result<Attempt<Ld::Value>, Ld::Error> {
+        let asking = match self.asking.join(key.clone()) {
+            Err(leader) => Registered::new(&self.asking, key.clone(), leader),
+            Ok(follower) => return self.share(remote, key, text, follower, deadline).await,
+        };
         // Registered before the command is sent: whoever sees the token in Redis finds its load here.
         let registered = self.new_lease(text);
         let lasts = self.manager.config().load_timeout;
@@ -246,13 +251,19 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             };
             let incarnation = match placed {
                 Ok(LeaseReply::Granted(incarnation)) => incarnation,
-                Ok(LeaseReply::Taken(reply)) => return Ok(Attempt::Lost(reply)),
+                Ok(LeaseReply::Taken(reply)) => {
+                    inner.expect_hits();
+                    return Ok(Attempt::Lost(reply));
+                }
                 Err(_) => {
                     inner.expect_hits();
                     return Ok(Attempt::Unknown);
                 }
             };
             inner.misses_in_a_row.fetch_add(1, Ordering::Relaxed);
+            // From now on the load is under way: who comes later may not have it without asking.
+            asking.leader.publish((token, registered.follower()));
+            drop(asking);
             let result = inner.load(&key).await.map(|loaded| loaded.under(token));
             let outcome = result.as_ref().map(|loaded| loaded.row.clone()).map_err(Clone::clone);
             if outcome.is_err() {
@@ -272,6 +283,25 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             result.map(Attempt::Loaded)
         })
         .await
+    }
+
+    /// Waits for what another read loads that had no answer to its request for a lease when this one came.
+    async fn share(
+        &self,
+        remote: &Remote<L>,
+        key: &Ld::Key,
+        text: &str,
+        request: Follower<Granted<Ld>>,
+        deadline: Instant,
+    ) -> Result<Attempt<Ld::Value>, Ld::Error> {
+        if let Some((token, load)) = request.outcome().await
+            && let Some((outcome, _)) = load.outcome().await
+        {
+            self.counters.joined.add(1);
+            return outcome.map(|row| Attempt::Loaded(self.loaded(key, row).under(token)));
+        }
+        // What stood there when that request was answered may be of before this read began.
+        Ok(remote.get(text, deadline).await.map_or(Attempt::Unknown, Attempt::Lost))
     }
 
     /// Registers a flight under a new token.
@@ -400,10 +430,10 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
 
     /// Looks at the key until the lease of another process is gone; what stands there then.
     async fn watch(&self, remote: &Remote<L>, text: &str, token: Token, deadline: Instant) -> Watched<Ld::Value> {
-        let mut pause = FIRST_PAUSE;
+        let (start, mut pause) = (Instant::now(), FIRST_PAUSE);
         while Instant::now() + pause < deadline {
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LAST_PAUSE);
+            pause = FIRST_PAUSE.max(start.elapsed() / PAUSE_SHARE);
             let Ok(reply) = remote.get(text, deadline).await else { break };
             match self.see(text, &reply) {
                 Seen::Row(loaded) => return Watched::Row(loaded),

@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) resets: AtomicUsize,
     /// How many `MGET`s came.
     pub(super) many_gets: AtomicUsize,
+    /// How many single leases were asked for.
+    pub(super) asked: AtomicUsize,
     /// The reply to the next `GET`, whatever stands there.
     pub(super) next_get: Mutex<Option<Vec<u8>>>,
     /// What the next commands of each kind fail with.
@@ -153,6 +155,7 @@ impl L2 for Shelf {
     }
 
     async fn lease(&self, key: &str, token: Token, _: Duration) -> Result<LeaseReply, L2Error> {
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
         let reply = self.0.place(key, token, None);
         self.0.leases.pass().await;
         match self.0.fail_leases.lock().unwrap().pop() {
