@@ -27,6 +27,7 @@ mod flight;
 mod intents;
 pub mod key;
 pub mod l2;
+mod life;
 pub mod loader;
 pub mod local;
 mod manager;

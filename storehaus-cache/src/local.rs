@@ -22,6 +22,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, UnitWeighter};
 use crate::broken::{self, Bug};
 use crate::codec::header::Token;
 use crate::flight::{Follower, Leader, flight, lock};
+use crate::life::Life;
 
 const STRIPES: usize = 64;
 
@@ -49,21 +50,18 @@ pub trait Engine<K, V>: Send + Sync + 'static {
     fn evictions(&self) -> u64;
 }
 
-/// An entry: the row, or the knowledge that there is none, when it ends on the monotonic clock, and which value of the
-/// shared tier it is, where that is asked on each hit.
+/// An entry: the row, or the knowledge that there is none, and when it ends; `M` is what else a tier keeps with it.
 #[derive(Debug)]
-pub struct Entry<V> {
+pub struct Entry<V, M = ()> {
     pub(crate) row: Option<Arc<V>>,
-    pub(crate) expires: u64,
-    /// When its load began, on the monotonic clock.
-    pub(crate) loaded: u64,
-    /// Apart, for most entries have none.
-    token: Option<Box<Token>>,
+    pub(crate) life: Life,
+    mark: M,
 }
 
-impl<V> Clone for Entry<V> {
+impl<V, M: Clone> Clone for Entry<V, M> {
+    #[inline]
     fn clone(&self) -> Self {
-        Self { row: self.row.clone(), token: self.token.clone(), ..*self }
+        Self { row: self.row.clone(), life: self.life, mark: self.mark.clone() }
     }
 }
 
@@ -152,7 +150,7 @@ impl<K: Eq, V> Lifecycle<K, V> for CountEvictions {
 
 /// The in-process tier of one store. `O` is what a load ends with, as everybody who joined it gets it.
 #[derive(Debug)]
-pub(crate) struct LocalTier<K, V, O, E = QuickEngine<K, Entry<V>>> {
+pub(crate) struct LocalTier<K, V, O, M = (), E = QuickEngine<K, Entry<V, M>>> {
     engine: E,
     stripes: Box<[Stripe<K, O>]>,
     hasher: RandomState,
@@ -160,7 +158,7 @@ pub(crate) struct LocalTier<K, V, O, E = QuickEngine<K, Entry<V>>> {
     /// Open writes of keys that are not known here: while there are any, the tier holds nothing. Changed and read with
     /// the lock of a stripe held, or before all of them are taken.
     unknown_writes: AtomicUsize,
-    rows: std::marker::PhantomData<fn() -> V>,
+    rows: std::marker::PhantomData<fn() -> (V, M)>,
 }
 
 /// Orders inserts and removals of the keys that fall on it in the engine: both happen only while it is held.
@@ -202,11 +200,12 @@ where
     Write,
 }
 
-impl<K, V, O, E> LocalTier<K, V, O, E>
+impl<K, V, O, M, E> LocalTier<K, V, O, M, E>
 where
     K: Hash + Eq + Clone,
     O: Clone,
-    E: Engine<K, Entry<V>>,
+    M: Default,
+    E: Engine<K, Entry<V, M>>,
 {
     pub(crate) fn new(engine: E) -> Self {
         Self {
@@ -225,62 +224,26 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let entry = self.engine.get(key)?;
-        (now < entry.expires).then_some(entry.row)
-    }
-
-    /// The live entry of `key` and which value of the shared tier it is.
-    pub(crate) fn get_as<Q>(&self, key: &Q, now: u64) -> Option<(Option<Arc<V>>, Token)>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let entry = self.entry(key, now)?;
-        Some((entry.row, *entry.token?))
-    }
-
-    /// Stores a row that is served only after the shared tier was asked whether it still is this value.
-    pub(crate) fn put_as(&self, key: K, row: Option<Arc<V>>, token: Token, now: u64, expires: u64) {
-        self.engine.insert(key, Entry { row, expires, loaded: now, token: Some(Box::new(token)) });
+        Some(self.entry(key, now)?.row)
     }
 
     /// As [`get`](Self::get), with what is known of the entry.
-    pub(crate) fn entry<Q>(&self, key: &Q, now: u64) -> Option<Entry<V>>
+    pub(crate) fn entry<Q>(&self, key: &Q, now: u64) -> Option<Entry<V, M>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.engine.get(key).filter(|entry| now < entry.expires)
+        self.engine.get(key).filter(|entry| !entry.life.is_over(now))
     }
 
     /// How long the live entry of `key` has left.
     pub(crate) fn remaining(&self, key: &K, now: u64) -> Option<Duration> {
-        self.entry(key, now).map(|entry| Duration::from_nanos(entry.expires - now))
+        self.entry(key, now).map(|entry| entry.life.remaining(now))
     }
 
     /// Whether somebody loads `key` whose row may land.
     pub(crate) fn is_loading(&self, key: &K) -> bool {
         lock(self.stripe(key)).flights.contains_key(key)
-    }
-
-    /// Joins the flight of `key` when it began at most `max_age` nanoseconds ago, or starts one.
-    pub(crate) fn join(self: &Arc<Self>, key: &K, now: u64, max_age: u64) -> Join<K, V, O, E> {
-        let mut keys = lock(self.stripe(key));
-        if self.is_written(&keys, key) {
-            return Join::Write;
-        }
-        if let Some(row) = self.get(key, now) {
-            return Join::Hit(row);
-        }
-        if let Some(flight) = keys.flights.get(key)
-            && now.saturating_sub(flight.started) <= max_age
-        {
-            return Join::Follow(flight.follower.clone());
-        }
-        let id = self.next_flight.fetch_add(1, Ordering::Relaxed);
-        let (leader, follower) = flight();
-        keys.flights.insert(key.clone(), Flight { id, started: now, follower });
-        Join::Lead(Ticket { tier: Arc::clone(self), key: key.clone(), id, started: now, leader })
     }
 
     /// Removes the entry and takes the flight off, so that its result cannot land.
@@ -345,7 +308,7 @@ where
             return false;
         }
         keys.flights.remove(&key);
-        self.engine.insert(key, Entry { row: Some(row), expires, loaded: now, token: None });
+        self.engine.insert(key, Entry { row: Some(row), life: Life::new(now, expires), mark: M::default() });
         true
     }
 
@@ -354,7 +317,56 @@ where
     }
 }
 
-impl<K, V, O, E> LocalTier<K, V, O, E>
+impl<K, V, O, E> LocalTier<K, V, O, (), E>
+where
+    K: Hash + Eq + Clone,
+    O: Clone,
+    E: Engine<K, Entry<V>>,
+{
+    /// Joins the flight of `key` when it began at most `max_age` nanoseconds ago, or starts one.
+    pub(crate) fn join(self: &Arc<Self>, key: &K, now: u64, max_age: u64) -> Join<K, V, O, E> {
+        let mut keys = lock(self.stripe(key));
+        if self.is_written(&keys, key) {
+            return Join::Write;
+        }
+        if let Some(row) = self.get(key, now) {
+            return Join::Hit(row);
+        }
+        if let Some(flight) = keys.flights.get(key)
+            && now.saturating_sub(flight.started) <= max_age
+        {
+            return Join::Follow(flight.follower.clone());
+        }
+        let id = self.next_flight.fetch_add(1, Ordering::Relaxed);
+        let (leader, follower) = flight();
+        keys.flights.insert(key.clone(), Flight { id, started: now, follower });
+        Join::Lead(Ticket { tier: Arc::clone(self), key: key.clone(), id, started: now, leader })
+    }
+}
+
+impl<K, V, O, E> LocalTier<K, V, O, Option<Token>, E>
+where
+    K: Hash + Eq + Clone,
+    O: Clone,
+    E: Engine<K, Entry<V, Option<Token>>>,
+{
+    /// The live entry of `key` and which value of the shared tier it is.
+    pub(crate) fn get_as<Q>(&self, key: &Q, now: u64) -> Option<(Option<Arc<V>>, Token)>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let entry = self.entry(key, now)?;
+        Some((entry.row, entry.mark?))
+    }
+
+    /// Stores a row that is served only after the shared tier was asked whether it still is this value.
+    pub(crate) fn put_as(&self, key: K, row: Option<Arc<V>>, token: Token, now: u64, expires: u64) {
+        self.engine.insert(key, Entry { row, life: Life::new(now, expires), mark: Some(token) });
+    }
+}
+
+impl<K, V, O, M, E> LocalTier<K, V, O, M, E>
 where
     K: Hash + Eq + Clone,
 {
@@ -375,7 +387,7 @@ pub(crate) struct Ticket<K, V, O, E: Engine<K, Entry<V>> = QuickEngine<K, Entry<
 where
     K: Hash + Eq + Clone,
 {
-    tier: Arc<LocalTier<K, V, O, E>>,
+    tier: Arc<LocalTier<K, V, O, (), E>>,
     key: K,
     id: u64,
     started: u64,
@@ -403,7 +415,8 @@ where
         let registered = keys.flights.get(&self.key).is_some_and(|flight| flight.id == self.id);
         if registered {
             keys.flights.remove(&self.key);
-            self.tier.engine.insert(self.key.clone(), Entry { row, expires, loaded: self.started, token: None });
+            let life = Life::new(self.started, expires);
+            self.tier.engine.insert(self.key.clone(), Entry { row, life, mark: () });
         }
         registered
     }
@@ -436,6 +449,9 @@ mod tests {
     type Row = Option<Arc<String>>;
     type Tier = LocalTier<u64, String, Row>;
 
+    /// An end that is a whole number of ticks.
+    const LATER: u64 = 1_000 << 16;
+
     fn tier(capacity: usize) -> Arc<Tier> {
         Arc::new(LocalTier::new(QuickEngine::new(capacity)))
     }
@@ -450,10 +466,10 @@ mod tests {
     #[test]
     fn an_entry_is_served_until_it_expires() {
         let tier = tier(8);
-        assert!(lead(&tier, 1, 0).land(Some(Arc::new("one".into())), 100));
-        assert_eq!(tier.get(&1, 99), Some(Some(Arc::new("one".into()))));
-        assert_eq!(tier.remaining(&1, 40), Some(Duration::from_nanos(60)));
-        assert_eq!(tier.get(&1, 100), None);
+        assert!(lead(&tier, 1, 0).land(Some(Arc::new("one".into())), LATER));
+        assert_eq!(tier.get(&1, LATER - 1), Some(Some(Arc::new("one".into()))));
+        assert_eq!(tier.remaining(&1, LATER - 60), Some(Duration::from_nanos(60)));
+        assert_eq!(tier.get(&1, LATER), None);
     }
 
     #[test]
@@ -462,11 +478,11 @@ mod tests {
         let old = lead(&tier, 1, 0);
         tier.invalidate(&1);
         let new = lead(&tier, 1, 1);
-        assert!(!old.land(Some(Arc::new("old".into())), 100));
+        assert!(!old.land(Some(Arc::new("old".into())), LATER));
         assert_eq!(tier.get(&1, 2), None);
         drop(old);
         assert!(matches!(tier.join(&1, 2, u64::MAX), Join::Follow(_)), "the new flight stays joinable");
-        assert!(new.land(Some(Arc::new("new".into())), 100));
+        assert!(new.land(Some(Arc::new("new".into())), LATER));
         assert_eq!(tier.get(&1, 2), Some(Some(Arc::new("new".into()))));
     }
 
@@ -476,7 +492,7 @@ mod tests {
         let tickets: Vec<_> = (0..200).map(|key| lead(&tier, key, 0)).collect();
         tier.invalidate(&7);
         for ticket in tickets {
-            assert_eq!(ticket.land(Some(Arc::new("row".into())), 100), *ticket.key() != 7);
+            assert_eq!(ticket.land(Some(Arc::new("row".into())), LATER), *ticket.key() != 7);
         }
     }
 
@@ -502,15 +518,15 @@ mod tests {
     fn a_manual_put_stops_a_load_under_way_from_landing() {
         let tier = tier(8);
         let load = lead(&tier, 1, 0);
-        tier.put(1, Arc::new("put".into()), 0, 100);
-        assert!(!load.land(Some(Arc::new("loaded".into())), 100));
+        tier.put(1, Arc::new("put".into()), 0, LATER);
+        assert!(!load.land(Some(Arc::new("loaded".into())), LATER));
         assert_eq!(tier.get(&1, 0), Some(Some(Arc::new("put".into()))));
     }
 
     #[test]
     fn while_a_write_is_open_nothing_is_held() {
         let tier = tier(8);
-        assert!(lead(&tier, 1, 0).land(None, 100));
+        assert!(lead(&tier, 1, 0).land(None, LATER));
         let load = lead(&tier, 2, 0);
         for (begin, end) in [
             (LocalTier::begin as fn(&Tier, &u64), LocalTier::end as fn(&Tier, &u64)),
@@ -518,13 +534,13 @@ mod tests {
         ] {
             [1, 1, 2].iter().for_each(|key| begin(&tier, key));
             assert_eq!(tier.get(&1, 0), None);
-            assert!(!load.land(None, 100));
+            assert!(!load.land(None, LATER));
             end(&tier, &1);
             assert!(matches!(tier.join(&1, 0, u64::MAX), Join::Write), "one of two ended");
-            assert!(!tier.put(1, Arc::new("put".into()), 0, 100));
+            assert!(!tier.put(1, Arc::new("put".into()), 0, LATER));
             end(&tier, &1);
             end(&tier, &2);
-            assert!(lead(&tier, 1, 0).land(None, 100));
+            assert!(lead(&tier, 1, 0).land(None, LATER));
         }
         assert!(tier.stripes.iter().all(|stripe| lock(stripe).writes.is_empty()));
     }
@@ -535,9 +551,9 @@ mod tests {
         let first = lead(&tier, 1, 0);
         first.keep_to_itself();
         let second = lead(&tier, 1, 0);
-        assert!(!first.land(None, 100));
+        assert!(!first.land(None, LATER));
         drop(first);
-        assert!(second.land(None, 100));
+        assert!(second.land(None, LATER));
     }
 
     #[test]
@@ -546,7 +562,7 @@ mod tests {
         for now in 0..10 {
             lead(&tier, 1, now).land(None, now + 1);
         }
-        tier.put(1, Arc::new("put".into()), 10, 100);
+        tier.put(1, Arc::new("put".into()), 10, LATER);
         assert_eq!(tier.evictions(), 0);
     }
 
@@ -554,7 +570,7 @@ mod tests {
     fn the_smallest_capacity_keeps_an_entry() {
         for capacity in 1..5 {
             let tier = tier(capacity);
-            lead(&tier, 1, 0).land(None, 100);
+            lead(&tier, 1, 0).land(None, LATER);
             assert_eq!(tier.get(&1, 0), Some(None), "capacity {capacity}");
         }
     }
@@ -563,7 +579,7 @@ mod tests {
     fn capacity_bounds_the_entries_and_evictions_are_counted() {
         let tier = tier(100);
         for key in 0..1_000 {
-            lead(&tier, key, 0).land(None, 100);
+            lead(&tier, key, 0).land(None, LATER);
         }
         assert!(tier.engine.cache.len() <= 100, "{} entries", tier.engine.cache.len());
         assert_eq!(tier.evictions(), 1_000 - tier.engine.cache.len() as u64);

@@ -13,13 +13,14 @@ use crate::codec::header::{self, Content, Token};
 use crate::codec::{from_bytes, to_comparable};
 use crate::key::KeyRef;
 use crate::l2::{L2, Reply};
+use crate::life::Life;
 use crate::loader::Loader;
 
 /// Which entry served a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Entry {
-    /// The one of this process that expires then: no two of a key expire in the same nanosecond.
-    InProcess(u64),
+    /// The one of this process that was loaded and expires then: none of a key that is loaded a grace later shares both.
+    InProcess(Life),
     /// The one of Redis that was filled under this token.
     Shared(Token),
 }
@@ -48,7 +49,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         {
             // Entries of this tier may be as old as its bound.
             let bound = if self.l1_bound == u64::MAX { 0 } else { self.l1_bound };
-            self.audit(id.to_key(), Entry::InProcess(entry.expires), Duration::from_nanos(bound));
+            self.audit(id.to_key(), Entry::InProcess(entry.life), Duration::from_nanos(bound));
         }
     }
 
@@ -76,9 +77,9 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     /// The row of an entry, if reads are still served from it.
     async fn still_served(&self, key: &Ld::Key, entry: Entry) -> Option<Row> {
         let row = match entry {
-            Entry::InProcess(expires) => {
+            Entry::InProcess(life) => {
                 let held = self.local.as_ref()?.tier.entry(key, self.manager.env().nanos())?;
-                (held.expires == expires).then_some(held.row)?
+                (held.life == life).then_some(held.row)?
             }
             Entry::Shared(token) => {
                 let remote = self.remote.as_ref()?;
@@ -113,7 +114,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
 impl<Ld: Loader, L: L2> Hit for Served<Ld, L> {
     fn entry(&self) -> u64 {
         let (kind, one, other) = match self.entry {
-            Entry::InProcess(expires) => (0, expires, 0),
+            Entry::InProcess(life) => (0, life.expires(), life.loaded()),
             Entry::Shared(token) => (1, token.instance, token.serial),
         };
         let words = [self.digest, kind, one, other, self.store.as_ptr().addr() as u64];

@@ -47,8 +47,8 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             return Some(Held::of(if tier.is_loading(key) { State::Lease } else { State::Nothing }));
         };
         let mut held = Held::of(if entry.row.is_some() { State::Value } else { State::Absent });
-        held.age = Some(Duration::from_nanos(now.saturating_sub(entry.loaded)));
-        held.ttl = Some(Duration::from_nanos(entry.expires - now));
+        held.age = Some(Duration::from_nanos(now.saturating_sub(entry.life.loaded())));
+        held.ttl = Some(entry.life.remaining(now));
         Some(held)
     }
 

@@ -10,19 +10,20 @@ use crate::codec::{Cacheable, DecodeError, from_bytes, to_bytes};
 use crate::env::Environment;
 use crate::key::{decode_id, encode_id};
 use crate::loader::Loader;
+use crate::local::QuickEngine;
 use crate::registry::LocalHandle;
 use crate::stats::StoreStats;
 
-pub(super) struct Handle<Ld: Loader> {
-    pub(super) tier: Arc<Local<Ld>>,
+pub(super) struct Handle<Ld: Loader, M = ()> {
+    pub(super) tier: Arc<Local<Ld, M>>,
     env: Arc<dyn Environment>,
     /// Whether other processes write to the rows, and nobody is asked about them on a hit.
     follows_bus: bool,
 }
 
-impl<Ld: Loader> Handle<Ld> {
-    pub(super) fn new(tier: Local<Ld>, env: Arc<dyn Environment>, follows_bus: bool) -> Self {
-        Self { tier: Arc::new(tier), env, follows_bus }
+impl<Ld: Loader, M: Clone + Default + Send + Sync + 'static> Handle<Ld, M> {
+    pub(super) fn new(capacity: usize, env: Arc<dyn Environment>, follows_bus: bool) -> Arc<Self> {
+        Arc::new(Self { tier: Arc::new(Local::<Ld, M>::new(QuickEngine::new(capacity))), env, follows_bus })
     }
 
     /// The key as this store has it; `None` for one of another type, or one too long to be kept as text.
@@ -34,7 +35,7 @@ impl<Ld: Loader> Handle<Ld> {
     }
 }
 
-impl<Ld: Loader> LocalHandle for Handle<Ld> {
+impl<Ld: Loader, M: Clone + Default + Send + Sync + 'static> LocalHandle for Handle<Ld, M> {
     fn invalidate(&self, key: &dyn Any, encoded: &str) {
         match self.known(key, encoded) {
             Some(key) => self.tier.invalidate(&key),

@@ -37,7 +37,7 @@ use crate::flight::{Flights, Follower, Turns};
 use crate::key::{KeyRef, KeySpace};
 use crate::l2::{Incarnation, L2};
 use crate::loader::{Aborted, Loader};
-use crate::local::{Join, LocalTier, QuickEngine};
+use crate::local::{Join, LocalTier};
 use crate::manager::{CacheManager, SharedTier};
 use crate::params::CacheParams;
 use crate::registry::{LocalHandle, Registration};
@@ -51,7 +51,7 @@ use shared::{Look, Seen};
 /// What a read ends with.
 pub type Outcome<Ld> = Result<Option<Arc<<Ld as Loader>::Value>>, <Ld as Loader>::Error>;
 
-type Local<Ld> = LocalTier<<Ld as Loader>::Key, <Ld as Loader>::Value, Outcome<Ld>>;
+type Local<Ld, M = ()> = LocalTier<<Ld as Loader>::Key, <Ld as Loader>::Value, Outcome<Ld>, M>;
 
 /// Of so many hits in process one counts against the budget of its task, of which tokio grants 128 at a time.
 const HITS_PER_TURN: u64 = 16;
@@ -96,7 +96,7 @@ struct Inner<Ld: Loader, L: L2> {
     /// The in-process tier, when this store uses it and serves from it without asking.
     local: Option<Arc<Handle<Ld>>>,
     /// The in-process tier of [`L1::Validated`].
-    validated: Option<Arc<Handle<Ld>>>,
+    validated: Option<Arc<Handle<Ld, Option<Token>>>>,
     /// What tells of the writes of other processes, where the in-process tier rests on that.
     bus: Option<Bus<L>>,
     /// Loads under way under a lease. A reader that sees a lease in Redis may join its load: had a write been
@@ -203,15 +203,15 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
                 shared: remote.is_some(),
             })?
         };
-        let new_tier = || {
-            let tier: Local<Ld> = LocalTier::new(QuickEngine::new(config.l1_capacity));
-            let handle = Arc::new(Handle::<Ld>::new(tier, Arc::clone(manager.env()), bus.is_some()));
-            let erased: Arc<dyn LocalHandle> = Arc::clone(&handle) as _;
-            registry.add_local(&group, &space, &erased);
-            handle
-        };
-        let local = has_local.then(new_tier);
-        let validated = has_validated.then(new_tier);
+        let (capacity, follows_bus) = (config.l1_capacity, bus.is_some());
+        let local = has_local.then(|| Handle::new(capacity, Arc::clone(manager.env()), follows_bus));
+        let validated = has_validated.then(|| Handle::new(capacity, Arc::clone(manager.env()), false));
+        if let Some(local) = &local {
+            registry.add_local(&group, &space, &(Arc::clone(local) as Arc<dyn LocalHandle>));
+        }
+        if let Some(validated) = &validated {
+            registry.add_local(&group, &space, &(Arc::clone(validated) as Arc<dyn LocalHandle>));
+        }
         let inner = Inner {
             loader,
             scope: Arc::new(Scope {
@@ -279,31 +279,19 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
         Q: KeyRef<Owned = Ld::Key> + ?Sized,
     {
         let inner = &self.inner;
-        if let Some((local, now)) = inner.local_now() {
-            if let Some(row) = local.tier.get::<Q>(id, now) {
-                inner.audit_local::<Q>(&local.tier, id);
-                // A purely local hit never waits: without this a loop over hits starves its neighbours.
-                if inner.counters.l1_hits.completes(HITS_PER_TURN) {
-                    tokio::task::consume_budget().await;
-                }
-                return Ok(row);
+        let local = inner.local_now();
+        if let Some((local, now)) = local
+            && let Some(row) = local.tier.get::<Q>(id, now)
+        {
+            inner.audit_local::<Q>(&local.tier, id);
+            // A purely local hit never waits: without this a loop over hits starves its neighbours.
+            if inner.counters.l1_hits.completes(HITS_PER_TURN) {
+                tokio::task::consume_budget().await;
             }
-            return inner.get_behind_local(&local.tier, id.to_key()).boxed().await;
+            return Ok(row);
         }
-        if let Some(remote) = &inner.remote {
-            if let Some(validated) = &inner.validated {
-                return inner.read_validated(remote, validated, id.to_key()).boxed().await;
-            }
-            return match inner.look(remote, inner.space.text(id)).await {
-                Look { found: Ok((Seen::Row(loaded), reply)), .. } => {
-                    inner.counters.l2_hits.add(1);
-                    inner.audit_shared(id, &reply);
-                    Ok(loaded.row)
-                }
-                look => inner.get_behind_look(remote, id.to_key(), look).boxed().await,
-            };
-        }
-        inner.load(&id.to_key()).await.map(|loaded| loaded.row)
+        // Apart, so that a hit passes by nothing else.
+        inner.get_past_local(local.map(|(local, _)| local), id).await
     }
 
     /// Removes these rows from every tier of every store on the table: a [`Change`] that is over already. When it
@@ -354,6 +342,31 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             }
         }
         Some((local, now))
+    }
+
+    /// One row that is not in process, or not to be served from there.
+    async fn get_past_local<Q>(self: &Arc<Self>, local: Option<&Handle<Ld>>, id: &Q) -> Outcome<Ld>
+    where
+        Ld::Key: Borrow<Q>,
+        Q: KeyRef<Owned = Ld::Key> + ?Sized,
+    {
+        if let Some(local) = local {
+            return self.get_behind_local(&local.tier, id.to_key()).boxed().await;
+        }
+        let Some(remote) = &self.remote else {
+            return self.load(&id.to_key()).await.map(|loaded| loaded.row);
+        };
+        if let Some(validated) = &self.validated {
+            return self.read_validated(remote, validated, id.to_key()).boxed().await;
+        }
+        match self.look(remote, self.space.text(id)).await {
+            Look { found: Ok((Seen::Row(loaded), reply)), .. } => {
+                self.counters.l2_hits.add(1);
+                self.audit_shared(id, &reply);
+                Ok(loaded.row)
+            }
+            look => self.get_behind_look(remote, id.to_key(), look).boxed().await,
+        }
     }
 
     async fn get_behind_look(self: &Arc<Self>, remote: &Remote<L>, key: Ld::Key, look: Look<Ld::Value>) -> Outcome<Ld> {

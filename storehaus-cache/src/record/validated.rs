@@ -11,7 +11,7 @@ use super::{Found, Inner, Loaded, Outcome};
 #[cfg(storehaus_broken)]
 use crate::broken::{self, Bug};
 use crate::codec::Cacheable;
-use crate::codec::header::{self, Expected};
+use crate::codec::header::{self, Expected, Token};
 use crate::l2::L2;
 use crate::loader::Loader;
 use crate::remote::Remote;
@@ -21,7 +21,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     pub(super) async fn read_validated(
         self: &Arc<Self>,
         remote: &Remote<L>,
-        held: &Handle<Ld>,
+        held: &Handle<Ld, Option<Token>>,
         key: Ld::Key,
     ) -> Outcome<Ld> {
         if remote.is_up()
