@@ -5,24 +5,44 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub use crate::bus::BusStats;
 
-const STRIPES: usize = 8;
+/// Stripes that one thread at a time owns, and stripes for all other threads.
+const OWNED: usize = 8;
+const SHARED: usize = 8;
 
 /// A counter striped over threads: adding touches a cache line few threads share; reading sums the stripes.
 #[derive(Debug, Default)]
-pub(crate) struct Counter([Stripe; STRIPES]);
+pub(crate) struct Counter([Stripe; OWNED + SHARED]);
 
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Stripe(AtomicU64);
 
 impl Counter {
+    #[inline]
     pub(crate) fn add(&self, n: u64) {
-        self.0[stripe()].0.fetch_add(n, Ordering::Relaxed);
+        self.add_here(n);
     }
 
     /// Adds one; whether it is the last of as many on this stripe.
+    #[inline]
     pub(crate) fn completes(&self, many: u64) -> bool {
-        self.0[stripe()].0.fetch_add(1, Ordering::Relaxed) % many == many - 1
+        self.add_here(1) % many == many - 1
+    }
+
+    /// What the stripe of this thread was before.
+    #[inline]
+    fn add_here(&self, n: u64) -> u64 {
+        // A thread that ends has no place any more.
+        let place = PLACE.try_with(|place| place.0).unwrap_or(OWNED);
+        let count = &self.0[place].0;
+        if place < OWNED {
+            // Nobody else writes to it, and adding in one step would take several times as long.
+            let before = count.load(Ordering::Relaxed);
+            count.store(before + n, Ordering::Relaxed);
+            before
+        } else {
+            count.fetch_add(n, Ordering::Relaxed)
+        }
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -30,12 +50,34 @@ impl Counter {
     }
 }
 
-fn stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+thread_local! {
+    static PLACE: Place = Place::take();
+}
+
+/// Which places have an owner, a bit for each.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Which stripe of every counter a thread adds to: one below [`OWNED`] is its own until it ends.
+struct Place(usize);
+
+impl Place {
+    fn take() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let take = |taken: usize| (taken.trailing_ones() < OWNED as u32).then_some(taken | (taken + 1));
+        // Acquired from whoever gave it back: what it counted is seen.
+        match TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, take) {
+            Ok(taken) => Self(taken.trailing_ones() as usize),
+            Err(_) => Self(OWNED + NEXT.fetch_add(1, Ordering::Relaxed) % SHARED),
+        }
     }
-    MINE.try_with(|mine| *mine).unwrap_or(0)
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.0 < OWNED {
+            TAKEN.fetch_and(!(1 << self.0), Ordering::Release);
+        }
+    }
 }
 
 macro_rules! counters {
@@ -193,14 +235,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_sums_over_threads() {
+    fn a_counter_sums_over_threads_that_come_and_go() {
         let counter = Counter::default();
         std::thread::scope(|scope| {
-            for _ in 0..16 {
-                scope.spawn(|| (0..1_000).for_each(|_| counter.add(1)));
+            for _ in 0..2 * OWNED {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        std::thread::scope(|scope| {
+                            scope.spawn(|| (0..100).for_each(|_| counter.add(1)));
+                        });
+                    }
+                });
             }
         });
-        assert_eq!(counter.get(), 16_000);
+        assert_eq!(counter.get(), 2 * OWNED as u64 * 5_000);
     }
 
     #[test]
