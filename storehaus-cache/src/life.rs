@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// When an entry ends and when its load began, on the monotonic clock.
 ///
-/// In one word, for it is kept with each entry: the end, rounded down, in ticks of 65 µs, of which 44 bits hold 36 years; then how
-/// long before it the load began, as a power of two and 15 bits.
+/// In one word, for it is kept with each entry: the end, rounded down to a tick of 65 µs, of which 44 bits hold 36
+/// years; then how many ticks before it the load began, as a power of two and 15 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Life(u64);
 

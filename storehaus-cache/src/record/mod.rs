@@ -21,9 +21,12 @@ mod shared;
 mod validated;
 
 use std::borrow::Borrow;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -290,8 +293,9 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
             }
             return Ok(row);
         }
-        // Apart, so that a hit passes by nothing else.
-        inner.get_past_local(local.map(|(local, _)| local), id).await
+        // Apart, so that a hit makes no room for it on the stack.
+        let mut past_local = pin!(inner.get_past_local(local.map(|(local, _)| local), id));
+        poll_fn(|cx| poll_apart(past_local.as_mut(), cx)).await
     }
 
     /// Removes these rows from every tier of every store on the table: a [`Change`] that is over already. When it
@@ -328,12 +332,17 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
 impl<Ld: Loader, L: L2> Inner<Ld, L> {
     /// The in-process tier, if it may be served from now, and the time: while this process hears of the writes of others.
     /// While it does not it reads from Redis; where that is away too, the age of the rows is what bounds them.
+    #[inline]
     fn local_now(&self) -> Option<(&Handle<Ld>, u64)> {
         let local = self.local.as_ref()?;
         let Some(bus) = &self.bus else {
             // Nobody else writes: a tick more of the TTL makes no row older than the database.
             return Some((local, self.manager.env().recent_nanos()));
         };
+        self.local_on_bus(local, bus)
+    }
+
+    fn local_on_bus<'a>(&self, local: &'a Handle<Ld>, bus: &Bus<L>) -> Option<(&'a Handle<Ld>, u64)> {
         let now = self.manager.env().nanos();
         if !bus.is_current(now) {
             bus.listen(self.manager.registry());
@@ -518,6 +527,12 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     fn wall(&self) -> Millis {
         self.manager.env().wall()
     }
+}
+
+/// Polls a future in a stack frame of its own.
+#[inline(never)]
+fn poll_apart<F: Future>(future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    future.poll(cx)
 }
 
 impl<Ld: Loader, L: L2> Clone for RecordCache<Ld, L> {
