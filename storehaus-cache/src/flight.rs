@@ -4,32 +4,76 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
+
+/// What a leader and those who wait for it share.
+#[derive(Debug)]
+struct Load<T> {
+    told: Mutex<Told<T>>,
+    /// Wakes those who wait.
+    news: Notify,
+}
+
+/// What is known of a load.
+#[derive(Debug)]
+enum Told<T> {
+    Nothing,
+    Outcome(T),
+    /// There will be none.
+    Vanished,
+}
 
 /// The leader's end of a load: publishes the outcome once. Dropping it unpublished tells everybody who waits that
 /// there will be none, so a load that panics or is cancelled strands nobody.
 #[derive(Debug)]
-pub(crate) struct Leader<T>(watch::Sender<Option<T>>);
+pub(crate) struct Leader<T>(Arc<Load<T>>);
 
 /// The end of somebody who waits.
-#[derive(Clone, Debug)]
-pub(crate) struct Follower<T>(watch::Receiver<Option<T>>);
+#[derive(Debug)]
+pub(crate) struct Follower<T>(Arc<Load<T>>);
 
 pub(crate) fn flight<T: Clone>() -> (Leader<T>, Follower<T>) {
-    let (sender, receiver) = watch::channel(None);
-    (Leader(sender), Follower(receiver))
+    let load = Arc::new(Load { told: Mutex::new(Told::Nothing), news: Notify::new() });
+    (Leader(Arc::clone(&load)), Follower(load))
 }
 
 impl<T: Clone> Leader<T> {
     pub(crate) fn publish(&self, outcome: T) {
-        self.0.send_replace(Some(outcome));
+        *lock(&self.0.told) = Told::Outcome(outcome);
+        self.0.news.notify_waiters();
+    }
+}
+
+impl<T> Drop for Leader<T> {
+    fn drop(&mut self) {
+        let mut told = lock(&self.0.told);
+        if matches!(*told, Told::Nothing) {
+            *told = Told::Vanished;
+            drop(told);
+            self.0.news.notify_waiters();
+        }
+    }
+}
+
+impl<T> Clone for Follower<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
 impl<T: Clone> Follower<T> {
     /// The outcome; `None` when the leader vanished without one.
-    pub(crate) async fn outcome(mut self) -> Option<T> {
-        self.0.wait_for(Option::is_some).await.ok()?.clone()
+    pub(crate) async fn outcome(self) -> Option<T> {
+        loop {
+            // Before the look: what is told after it wakes this one.
+            let news = self.0.news.notified();
+            match &*lock(&self.0.told) {
+                Told::Outcome(outcome) => return Some(outcome.clone()),
+                Told::Vanished => return None,
+                Told::Nothing => {}
+            }
+            news.await;
+        }
     }
 }
 
@@ -101,7 +145,7 @@ impl<K: Hash + Eq, T: Clone> Registered<K, T> {
 
     /// To wait for the outcome.
     pub(crate) fn follower(&self) -> Follower<T> {
-        Follower(self.leader.0.subscribe())
+        Follower(Arc::clone(&self.leader.0))
     }
 }
 
