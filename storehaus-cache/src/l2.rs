@@ -235,6 +235,9 @@ pub enum L2Error {
     WrongType,
 }
 
+/// What is said to have been seen where a value of another type stands: no content of ours begins like this.
+pub(crate) const FOREIGN: &[u8] = b"\0";
+
 /// How many turns of the runtime an answer takes from its socket to the one who waits for it, and one more.
 pub(crate) const TURNS: u32 = 3;
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::shared::Seen;
 use super::{Inner, LeaseId, Led, Loaded, Outcome, RecordCache};
 use crate::flight::{Follower, Registered};
-use crate::l2::{Incarnation, L2, LeaseReply, ManyReply, Reply};
+use crate::l2::{Incarnation, L2, LeaseReply, Reply};
 use crate::loader::Loader;
 use crate::local::{Join, Ticket};
 use crate::remote::Remote;
@@ -43,13 +43,8 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
         let inner = &self.inner;
         let rows = if inner.local_now().is_some() {
             inner.many_behind_local(unique).boxed().await?
-        } else if inner.remote.is_some() {
-            let reader = Arc::clone(inner);
-            let read = async move {
-                let read = reader.read_many(&unique, &|_| ()).await?;
-                Ok(unique.into_iter().zip(read).map(|(key, loaded)| reader.hold(key, loaded)).collect())
-            };
-            inner.detached(read).await?
+        } else if let Some(remote) = &inner.remote {
+            inner.many_behind_look(remote, unique).boxed().await?
         } else {
             inner.load_many(&unique).await?.into_iter().map(|loaded| loaded.row).collect::<Vec<_>>()
         };
@@ -58,6 +53,27 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
 }
 
 impl<Ld: Loader, L: L2> Inner<Ld, L> {
+    /// Reads what Redis has, and the rest in a task of its own.
+    async fn many_behind_look(
+        self: &Arc<Self>,
+        remote: &Remote<L>,
+        keys: Vec<Ld::Key>,
+    ) -> Result<Vec<Row<Ld>>, Ld::Error> {
+        let mut rows = Vec::with_capacity(keys.len());
+        for part in keys.chunks(PART) {
+            let look = self.look_many(remote, part, &|_| ()).await;
+            let loaded = match self.complete(look) {
+                Ok(loaded) => loaded,
+                Err(look) => {
+                    let (inner, remote, part) = (Arc::clone(self), remote.clone(), part.to_vec());
+                    self.detached(async move { inner.read_on_many(&remote, &part, look, &|_| ()).await }).await?
+                }
+            };
+            rows.extend(part.iter().zip(loaded).map(|(key, loaded)| self.hold(key, loaded)));
+        }
+        Ok(rows)
+    }
+
     async fn many_behind_local(self: &Arc<Self>, keys: Vec<Ld::Key>) -> Result<Vec<Row<Ld>>, Ld::Error> {
         let Some(local) = &self.local else { return Ok(Vec::new()) };
         let now = self.manager.env().nanos();
@@ -146,45 +162,47 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let mut rows = Vec::with_capacity(keys.len());
         for part in keys.chunks(PART) {
             let before = rows.len();
-            rows.extend(self.read_part(remote, part, &|place| written(before + place)).await?);
+            let written = |place: usize| written(before + place);
+            let look = self.look_many(remote, part, &written).await;
+            rows.extend(match self.complete(look) {
+                Ok(loaded) => loaded,
+                Err(look) => self.read_on_many(remote, part, look, &written).await?,
+            });
         }
         Ok(rows)
     }
 
-    async fn read_part(
+    /// Asks Redis what stands under distinct keys.
+    async fn look_many(
         self: &Arc<Self>,
         remote: &Remote<L>,
         keys: &[Ld::Key],
         written: Written<'_>,
-    ) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
+    ) -> LookMany<Ld::Value> {
         let texts: Vec<String> = keys.iter().map(|key| self.space.key(key)).collect();
         let deadline = remote.deadline();
-        let found = match remote.is_up() {
-            // While nothing is found anyway, the leases ask.
-            true if self.is_cold() => Some(ManyReply { bytes: vec![None; keys.len()], incarnation: 0 }),
-            true => remote.get_many(&texts, deadline).await.ok(),
-            false => None,
-        };
-        let Some(found) = found else {
-            self.counters.bypassed.add(keys.len() as u64);
-            self.counters.loads.add(keys.len() as u64);
-            return self.select(keys).await;
-        };
-        let mut rows: Vec<Option<Loaded<Ld::Value>>> = Vec::with_capacity(keys.len());
-        let (mut free, mut unusable) = (Vec::new(), Vec::new());
+        let mut look =
+            LookMany { texts, deadline, answered: false, rows: Vec::new(), free: Vec::new(), unusable: Vec::new() };
+        if !remote.is_up() {
+            return look;
+        }
+        let Ok(found) = remote.get_many(&look.texts, deadline).await else { return look };
+        let now = self.wall();
+        look.answered = true;
+        look.rows.reserve(keys.len());
         for (place, bytes) in found.bytes.into_iter().enumerate() {
             let reply = Reply { bytes, incarnation: found.incarnation };
-            rows.push(match self.see(&texts[place], &reply) {
+            look.rows.push(match self.see_at(now, &look.texts[place], &reply) {
                 Seen::Row(loaded) => {
                     self.audit_shared(&keys[place], &reply);
                     Some(loaded)
                 }
                 Seen::Free => {
-                    free.push(place);
+                    look.free.push(place);
                     None
                 }
                 Seen::Unusable(seen) => {
-                    unusable.push((place, seen));
+                    look.unusable.push((place, seen));
                     None
                 }
                 Seen::Leased(_) => None,
@@ -194,7 +212,34 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                 }
             });
         }
-        let mut leases = self.lease_many(remote, &texts, free, &mut rows, written, deadline).await;
+        look
+    }
+
+    /// The rows of a look that found all of them, else the look.
+    fn complete(&self, mut look: LookMany<Ld::Value>) -> Result<Vec<Loaded<Ld::Value>>, LookMany<Ld::Value>> {
+        if !look.answered || look.rows.iter().any(Option::is_none) {
+            return Err(look);
+        }
+        self.counters.l2_hits.add(look.rows.len() as u64);
+        self.expect_hits();
+        Ok(std::mem::take(&mut look.rows).into_iter().flatten().collect())
+    }
+
+    /// Goes on after a look: with leases, one statement for what is missing, and fills.
+    async fn read_on_many(
+        self: &Arc<Self>,
+        remote: &Remote<L>,
+        keys: &[Ld::Key],
+        look: LookMany<Ld::Value>,
+        written: Written<'_>,
+    ) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
+        let LookMany { mut texts, deadline, answered, mut rows, free, unusable } = look;
+        if !answered {
+            self.counters.bypassed.add(keys.len() as u64);
+            self.counters.loads.add(keys.len() as u64);
+            return self.select(keys).await;
+        }
+        let mut leases = self.lease_many(remote, &mut texts, free, &mut rows, written, deadline).await;
         leases.extend(self.replace_many(remote, &texts, unusable, &mut rows, written, deadline).await);
         let missing: Vec<usize> = (0..keys.len()).filter(|place| rows[*place].is_none()).collect();
         self.counters.l2_hits.add((keys.len() - missing.len()) as u64);
@@ -225,7 +270,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     async fn lease_many(
         self: &Arc<Self>,
         remote: &Remote<L>,
-        texts: &[String],
+        texts: &mut [String],
         free: Vec<usize>,
         rows: &mut [Option<Loaded<Ld::Value>>],
         written: Written<'_>,
@@ -234,10 +279,13 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         if free.is_empty() {
             return Vec::new();
         }
-        let wanted: Vec<_> = free.into_iter().map(|place| (place, self.new_lease(&texts[place]))).collect();
-        let asked: Vec<_> = wanted.iter().map(|(place, lease)| (texts[*place].clone(), lease.key().token)).collect();
+        let token = self.new_token();
+        let wanted: Vec<_> = free.into_iter().map(|place| (place, self.new_lease(token, &texts[place]))).collect();
+        let asked: Vec<_> = wanted.iter().map(|(place, _)| (std::mem::take(&mut texts[*place]), token)).collect();
         let lasts = self.manager.config().load_timeout;
-        let Ok(replies) = remote.lease_many(&asked, lasts, deadline).await else { return Vec::new() };
+        let replies = remote.lease_many(&asked, lasts, deadline).await;
+        wanted.iter().zip(asked).for_each(|((place, _), (text, _))| texts[*place] = text);
+        let Ok(replies) = replies else { return Vec::new() };
         self.granted(texts, wanted.into_iter().zip(replies), rows, written)
     }
 
@@ -255,9 +303,10 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             return Vec::new();
         }
         let (mut wanted, mut asked) = (Vec::with_capacity(unusable.len()), Vec::with_capacity(unusable.len()));
+        let token = self.new_token();
         for (place, seen) in unusable {
-            let lease = self.new_lease(&texts[place]);
-            asked.push((texts[place].clone(), seen, lease.key().token));
+            let lease = self.new_lease(token, &texts[place]);
+            asked.push((texts[place].clone(), seen, token));
             wanted.push((place, lease));
         }
         let lasts = self.manager.config().load_timeout;
@@ -300,33 +349,34 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         }
         let (mut fills, mut absent) = (Vec::with_capacity(leases.len()), Vec::new());
         for (place, lease) in leases {
+            let Lease { registered, incarnation } = lease;
             let row = rows[place].row.clone();
-            lease.registered.leader.publish((Ok(row.clone()), lease.incarnation));
+            registered.leader.publish((Ok(row.clone()), incarnation));
             let text = std::mem::take(&mut texts[place]);
             match rows[place].keep {
-                Some(keep) => fills.push((lease, text, row, keep)),
-                None => absent.push((lease, text)),
+                Some(keep) => fills.push((registered, text, row, keep, incarnation)),
+                None => absent.push((registered, text)),
             }
         }
-        let (inner, remote) = (Arc::clone(self), remote.clone());
-        let background = self.manager.background();
-        tokio::spawn(async move {
-            let _running = background;
-            let rows: Vec<_> = fills
-                .iter_mut()
-                .map(|(lease, text, row, keep)| {
-                    (&lease.registered, std::mem::take(text), row.take(), *keep, lease.incarnation)
-                })
-                .collect();
-            inner.fill(&remote, &rows).await;
-            if !absent.is_empty() {
-                let given_up = absent
-                    .iter_mut()
-                    .map(|(lease, text)| (std::mem::take(text), lease.registered.key().token))
-                    .collect();
+        // The first are stored while the next are written.
+        while !fills.is_empty() {
+            let rest = fills.split_off(fills.len().min(FILLED_AT_ONCE));
+            let (inner, remote, background) = (Arc::clone(self), remote.clone(), self.manager.background());
+            let part = std::mem::replace(&mut fills, rest);
+            tokio::spawn(async move {
+                let _running = background;
+                inner.fill(&remote, part).await;
+            });
+        }
+        if !absent.is_empty() {
+            let (inner, remote, background) = (Arc::clone(self), remote.clone(), self.manager.background());
+            tokio::spawn(async move {
+                let _running = background;
+                let given_up =
+                    absent.iter_mut().map(|(lease, text)| (std::mem::take(text), lease.key().token)).collect();
                 inner.release(&remote, given_up).await;
-            }
-        });
+            });
+        }
     }
 
     /// Publishes a failure and gives the leases back.
@@ -376,6 +426,22 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
 
 /// How many keys one round takes.
 const PART: usize = 1_000;
+/// How many rows one task fills: some calls of the tier's script.
+const FILLED_AT_ONCE: usize = 256;
+
+/// What a first look at many keys ended with.
+struct LookMany<V> {
+    texts: Vec<String>,
+    /// By when the read has to be over with Redis.
+    deadline: Instant,
+    /// Whether Redis answered at all; without, the rest is empty.
+    answered: bool,
+    rows: Vec<Option<Loaded<V>>>,
+    /// The places under which nothing stands.
+    free: Vec<usize>,
+    /// The places of what must not be served, with how it begins.
+    unusable: Vec<(usize, Vec<u8>)>,
+}
 
 /// A lease that was granted, and by which server.
 struct Lease<Ld: Loader> {

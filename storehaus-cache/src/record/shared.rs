@@ -14,11 +14,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Found, Granted, Inner, LeaseId, Led, Loaded};
-use crate::codec::header::{self, Content, Expected, HEADER_BYTES, Mismatch, Stamp, Token};
+use crate::codec::header::{self, Content, Expected, HEADER_BYTES, Millis, Mismatch, Stamp, Token};
 use crate::codec::{Cacheable, Encoder, from_bytes};
 use crate::flight::{Follower, Registered};
 use crate::key::KeyText;
-use crate::l2::{Fill, Incarnation, L2, LeaseReply, Reply};
+use crate::l2::{FOREIGN, Fill, Incarnation, L2, LeaseReply, Reply};
 use crate::loader::Loader;
 use crate::remote::{Bypass, Remote};
 
@@ -32,9 +32,6 @@ const PAUSE_SHARE: u32 = 16;
 
 /// After so many misses in a row a read asks for the lease at once: the answer shows what stands there as `GET` would.
 const COLD: u64 = 16;
-
-/// What is said to have been seen where a value of another type stands: no content of ours begins like this.
-const FOREIGN: &[u8] = b"\0";
 
 /// What stands under a key, as a reader sees it.
 pub(super) enum Seen<V> {
@@ -57,6 +54,10 @@ enum Watched<V> {
     Nothing,
     Writing,
 }
+
+/// A row to be stored: the lease it was loaded under, its key, the row, how long it may be kept, and who granted the lease.
+pub(super) type Filling<Ld> =
+    (Registered<LeaseId, Led<Ld>>, String, Option<Arc<<Ld as Loader>::Value>>, Duration, Incarnation);
 
 /// What became of an attempt to load under a lease.
 enum Attempt<V> {
@@ -188,8 +189,12 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
 
     /// Reads a reply and counts what is wrong with it.
     pub(super) fn see(&self, text: &str, reply: &Reply) -> Seen<Ld::Value> {
+        self.see_at(self.wall(), text, reply)
+    }
+
+    /// [`see`](Self::see) by a clock that was looked at.
+    pub(super) fn see_at(&self, now: Millis, text: &str, reply: &Reply) -> Seen<Ld::Value> {
         let Some(bytes) = &reply.bytes else { return Seen::Free };
-        let now = self.wall();
         let expected = Expected {
             schema: Ld::Value::SCHEMA,
             identity: header::identity(text),
@@ -238,7 +243,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             Ok(follower) => return self.share(remote, key, text, follower, deadline).await,
         };
         // Registered before the command is sent: whoever sees the token in Redis finds its load here.
-        let registered = self.new_lease(text);
+        let registered = self.new_lease(self.new_token(), text);
         let lasts = self.manager.config().load_timeout;
         let (inner, remote, key, text) = (Arc::clone(self), remote.clone(), key.clone(), text.to_owned());
         let seen = seen.map(<[u8]>::to_vec);
@@ -276,7 +281,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             tokio::spawn(async move {
                 let _running = background;
                 match keep {
-                    Some((row, keep)) => inner.fill(&remote, &[(&registered, text, row, keep, incarnation)]).await,
+                    Some((row, keep)) => inner.fill(&remote, vec![(registered, text, row, keep, incarnation)]).await,
                     None => inner.release(&remote, vec![(text, token)]).await,
                 }
             });
@@ -304,27 +309,39 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         Ok(remote.get(text, deadline).await.map_or(Attempt::Unknown, Attempt::Lost))
     }
 
-    /// Registers a flight under a new token.
-    pub(super) fn new_lease(&self, text: &str) -> Registered<LeaseId, Led<Ld>> {
-        let serial = self.next_token.fetch_add(1, Ordering::Relaxed);
-        let token = Token { instance: self.instance, serial };
+    /// A token that nothing was leased under yet.
+    pub(super) fn new_token(&self) -> Token {
+        Token { instance: self.instance, serial: self.next_token.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Registers a flight under a new token; keys that are leased together may share it.
+    pub(super) fn new_lease(&self, token: Token, text: &str) -> Registered<LeaseId, Led<Ld>> {
         let id = LeaseId { token, identity: header::identity(text) };
         Registered::new(&self.leases, id, self.leases.start(id))
     }
 
     /// Stores rows under their leases, in one round trip.
-    #[expect(clippy::type_complexity, reason = "a row of arguments, used in two places")]
-    pub(super) async fn fill(
-        &self,
-        remote: &Remote<L>,
-        rows: &[(&Registered<LeaseId, Led<Ld>>, String, Option<Arc<Ld::Value>>, Duration, Incarnation)],
-    ) {
+    pub(super) async fn fill(&self, remote: &Remote<L>, rows: Vec<Filling<Ld>>) {
         let limit = self.manager.config().max_value_bytes;
+        let now = self.wall();
         let (mut fills, mut given_up) = (Vec::with_capacity(rows.len()), Vec::new());
-        for (lease, key, row, keep, incarnation) in rows {
-            let (key, token) = (key.clone(), lease.key().token);
-            match self.value(&key, token, row.as_deref(), *keep, *incarnation) {
-                Some(value) if value.len() <= limit => fills.push(Fill { key, token, value, ttl: *keep }),
+        // Until the values stand, who sees a lease finds its load.
+        let mut held = Vec::with_capacity(rows.len());
+        for (lease, key, row, ttl, incarnation) in rows {
+            let LeaseId { token, identity } = lease.key();
+            held.push(lease);
+            let stamp = Stamp {
+                schema: Ld::Value::SCHEMA,
+                identity,
+                incarnation,
+                token,
+                expires: now.plus(ttl),
+                refresh: now.plus(ttl),
+                filled: now,
+                absent: row.is_none(),
+            };
+            match self.value(&stamp, row.as_deref()) {
+                Some(value) if value.len() <= limit => fills.push(Fill { key, token, value, ttl }),
                 Some(_) => {
                     self.counters.oversized.add(1);
                     given_up.push((key, token));
@@ -352,26 +369,8 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     }
 
     /// The bytes of an entry; `None` when the row cannot be encoded.
-    fn value(
-        &self,
-        key: &str,
-        token: Token,
-        row: Option<&Ld::Value>,
-        keep: Duration,
-        incarnation: Incarnation,
-    ) -> Option<Vec<u8>> {
-        let now = self.wall();
-        let stamp = Stamp {
-            schema: Ld::Value::SCHEMA,
-            identity: header::identity(key),
-            incarnation,
-            token,
-            expires: now.plus(keep),
-            refresh: now.plus(keep),
-            filled: now,
-            absent: row.is_none(),
-        };
-        let mut bytes = header::open(&stamp, 256);
+    fn value(&self, stamp: &Stamp, row: Option<&Ld::Value>) -> Option<Vec<u8>> {
+        let mut bytes = header::open(stamp, 256);
         if let Some(row) = row {
             let mut out = Encoder::over(bytes);
             if let Err(error) = row.write(&mut out) {

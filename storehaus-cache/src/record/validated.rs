@@ -46,17 +46,17 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             }
         }
         match self.read_shared(remote, &key).await? {
-            Found::Loaded(loaded) => Ok(self.hold(key, loaded)),
+            Found::Loaded(loaded) => Ok(self.hold(&key, loaded)),
             Found::Writing => self.load_beside(&key).await,
         }
     }
 
     /// Keeps a row in process that can be asked about. Its row.
-    pub(super) fn hold(&self, key: Ld::Key, loaded: Loaded<Ld::Value>) -> Option<Arc<Ld::Value>> {
+    pub(super) fn hold(&self, key: &Ld::Key, loaded: Loaded<Ld::Value>) -> Option<Arc<Ld::Value>> {
         if let (Some(held), Some(token), Some(keep)) = (&self.validated, loaded.token, loaded.keep) {
             let keep = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
             let now = self.manager.env().nanos();
-            held.tier.put_as(key, loaded.row.clone(), token, now, now.saturating_add(keep));
+            held.tier.put_as(key.clone(), loaded.row.clone(), token, now, now.saturating_add(keep));
         }
         loaded.row
     }

@@ -26,7 +26,9 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use crate::codec::header::{HEADER_BYTES, Token};
-use crate::l2::{Claim, Cleared, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Messages, Reply, answer_by};
+use crate::l2::{
+    Claim, Cleared, FOREIGN, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Messages, Reply, answer_by,
+};
 
 use self::connect::Manager;
 use self::error::unexpected;
@@ -267,13 +269,23 @@ impl L2 for RedisTier {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let decode = |value| match value {
-            Value::Array(contents) => contents.into_iter().map(bytes).collect::<Result<Vec<_>, _>>(),
-            _ => Err(unexpected()),
-        };
-        let (parts, incarnation) = self.on_keys(keys, |keys| script::lease(keys, millis(ttl)), decode).await?;
-        let replies: Vec<_> = parts.into_iter().flatten().map(|content| leased(content, incarnation)).collect();
-        if replies.len() == keys.len() { Ok(replies) } else { Err(unexpected()) }
+        let (_, link) = self.slots.link().await?;
+        let mut commands = Commands::default();
+        keys.iter().for_each(|(key, token)| commands.with(|out| lease_command(out, key, *token, ttl)));
+        let mut answers = link.pipeline(&commands).await.map_err(|fault| fault.error)?;
+        let foreign: Vec<usize> = answers
+            .iter()
+            .enumerate()
+            .filter(|(_, answer)| **answer == Err(L2Error::WrongType))
+            .map(|(at, _)| at)
+            .collect();
+        if !foreign.is_empty() {
+            let replace = |at: &usize| script::replace(&keys[*at].0, FOREIGN, keys[*at].1, millis(ttl));
+            let replaced = run_scripts(&link, &foreign.iter().map(replace).collect::<Vec<_>>()).await?;
+            foreign.into_iter().zip(replaced).for_each(|(at, answer)| answers[at] = answer);
+        }
+        let replies = answers.into_iter().map(|answer| lease_reply(answer.map_err(explain_lease)?, link.incarnation()));
+        link.trust(replies.collect())
     }
 
     async fn replace(&self, key: &str, seen: &[u8], token: Token, ttl: Duration) -> Result<LeaseReply, L2Error> {
@@ -484,14 +496,14 @@ fn flags(value: Value) -> Result<Vec<bool>, L2Error> {
     }
 }
 
-/// Fills in calls of bounded size: the server does nothing else during one.
+/// Fills in calls of bounded size, each of one token: the server does nothing else during one.
 fn parts(fills: &[Fill]) -> impl Iterator<Item = &[Fill]> {
     let mut rest = fills;
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fits = |fill: &&Fill| {
             bytes += fill.value.len();
-            bytes <= BYTES_PER_CALL
+            bytes <= BYTES_PER_CALL && fill.token == rest[0].token
         };
         let len = rest.iter().take(script::KEYS_PER_CALL).take_while(fits).count().max(1).min(rest.len());
         let (part, others) = rest.split_at(len);

@@ -54,25 +54,19 @@ impl Call<'_> {
     }
 }
 
-/// Stores each value whose lease still stands: per key 1 if it did, 0 if not.
+/// Stores each value whose lease still stands: per key 1 if it did, 0 if not. All of them were leased under the token of the
+/// first.
 pub(super) fn fill(fills: &[Fill]) -> Call<'_> {
-    let of = |fill: &'_ Fill| [Arg::Lease(fill.token), Arg::Number(millis(fill.ttl))];
+    let lease = fills.iter().take(1).map(|fill| Arg::Lease(fill.token));
+    let lives = fills.iter().map(|fill| Arg::Number(millis(fill.ttl)));
     let values = fills.iter().map(|fill| Arg::Bytes(&fill.value));
-    let args = fills.iter().flat_map(of).chain(values).collect();
-    call(&FILL, fills.iter().map(|fill| &fill.key), args)
+    call(&FILL, fills.iter().map(|fill| &fill.key), lease.chain(lives).chain(values).collect())
 }
 
 /// Removes each lease that still stands: how many did.
 pub(super) fn release(leases: &[(String, Token)]) -> Call<'_> {
     let args = leases.iter().map(|(_, token)| Arg::Lease(*token)).collect();
     call(&RELEASE, leases.iter().map(|(key, _)| key), args)
-}
-
-/// Places each lease where no text stands: per key nil if it did, the content if not.
-pub(super) fn lease(leases: &[(String, Token)], ttl_millis: u64) -> Call<'_> {
-    let args =
-        [Arg::Number(ttl_millis)].into_iter().chain(leases.iter().map(|(_, token)| Arg::Lease(*token))).collect();
-    call(&LEASE, leases.iter().map(|(key, _)| key), args)
 }
 
 /// Places a lease where nothing stands, or a value of another type, or what stands starts with `seen`: nil if it did, the
@@ -110,7 +104,7 @@ pub(super) const KEYS_PER_CALL: usize = 128;
 
 /// Appends one `SCRIPT LOAD` per script.
 pub(super) fn load_all(commands: &mut Commands) {
-    for text in [&*FILL, &*LEASE, &*RELEASE, &*REPLACE, &*ANNOUNCE, &*RENEW, &*CLEAR, &*WITHDRAW] {
+    for text in [&*FILL, &*RELEASE, &*REPLACE, &*ANNOUNCE, &*RENEW, &*CLEAR, &*WITHDRAW] {
         commands.add(&[b"SCRIPT", b"LOAD", text.text.as_bytes()]);
     }
 }
@@ -163,36 +157,23 @@ static FILL: LazyLock<Text> = LazyLock::new(|| {
         return Text::new(
             "local stored = {}
 for at, key in ipairs(KEYS) do
-  redis.call('SET', key, ARGV[2 * #KEYS + at], 'PX', ARGV[2 * at])
+  redis.call('SET', key, ARGV[1 + #KEYS + at], 'PX', ARGV[1 + at])
   stored[at] = 1
 end
 return stored",
         );
     }
     Text::new(contents!(
-        "local stored = {}
+        "local call, args, lease, lives, stored = redis.pcall, ARGV, ARGV[1], 1 + #KEYS, {}
 for at, key in ipairs(KEYS) do
   stored[at] = 0
-  if contents[at] == ARGV[2 * at - 1] then
-    local done = redis.pcall('SET', key, ARGV[2 * #KEYS + at], 'PX', ARGV[2 * at])
+  if contents[at] == lease then
+    local done = call('SET', key, args[lives + at], 'PX', args[1 + at])
     if done.err then return done end
     stored[at] = 1
   end
 end
 return stored"
-    ))
-});
-
-static LEASE: LazyLock<Text> = LazyLock::new(|| {
-    Text::new(contents!(
-        "for at, key in ipairs(KEYS) do
-  if type(contents[at]) ~= 'string' then
-    contents[at] = false
-    local done = redis.pcall('SET', key, ARGV[1 + at], 'PX', ARGV[1])
-    if done.err then return done end
-  end
-end
-return contents"
     ))
 });
 
