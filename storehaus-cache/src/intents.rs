@@ -137,19 +137,19 @@ impl<L: L2> Placed<L> {
     ///
     /// # Errors
     /// Why they are not known to stand. They may stand all the same, and are among the keys of the change.
-    pub(crate) async fn announce(&self, keys: &[String]) -> Result<(), L2Error> {
-        let wanted: Vec<String> = {
+    pub(crate) async fn announce(&self, mut keys: Vec<String>) -> Result<(), L2Error> {
+        {
             let mut state = self.standing.state();
-            let is_new = |key: &&String| match state.keys.entry(String::clone(key)) {
+            state.keys.reserve(keys.len());
+            keys.retain(|key| match state.keys.entry(key.clone()) {
                 Entry::Occupied(_) => false,
                 Entry::Vacant(entry) => {
                     entry.insert(None);
                     true
                 }
-            };
-            keys.iter().filter(is_new).cloned().collect()
-        };
-        if wanted.is_empty() { Ok(()) } else { self.intents.place(&self.standing, &wanted).await }
+            });
+        }
+        if keys.is_empty() { Ok(()) } else { self.intents.place(&self.standing, &keys).await }
     }
 
     /// Takes keys that are not known to stand off the change.
@@ -179,7 +179,7 @@ impl<L: L2> Placed<L> {
     }
 
     /// Ends the renewal: the token, and the keys with whether their intents are known to have been placed.
-    pub(crate) fn close(self) -> (Token, HashMap<String, bool>) {
+    pub(crate) fn close(self) -> (Token, Vec<(String, bool)>) {
         let mut state = self.standing.state();
         state.closed = true;
         let keys = std::mem::take(&mut state.keys);

@@ -176,9 +176,14 @@ impl KeySpace {
 
 /// The encoded text of a key, without any prefix.
 pub fn encode_id<Q: KeyRef + ?Sized>(id: &Q) -> String {
+    id_text(id).to_owned()
+}
+
+/// As [`encode_id`], without an allocation where the text is not unusually long.
+pub(crate) fn id_text<Q: KeyRef + ?Sized>(id: &Q) -> KeyText {
     let mut writer = KeyWriter { text: KeyText::default(), start: 0, parts: 0 };
     id.write(&mut writer);
-    finish(writer).to_owned()
+    finish(writer)
 }
 
 /// The text of a key: in place while it is short.

@@ -13,7 +13,7 @@ use crate::codec::header::identity;
 use crate::error::CacheError;
 use crate::explain::{InvalidatedBy, Invalidation};
 use crate::flight::lock;
-use crate::key::{KeyRef, KeySpace, encode_id};
+use crate::key::{KeyRef, KeySpace, encode_id, id_text};
 use crate::recent::Recent;
 use crate::stats::{Counters, StoreStats};
 
@@ -229,6 +229,11 @@ impl TableGroup {
         }
     }
 
+    /// How many key spaces of the shared tier may hold these rows. None ever goes.
+    pub(crate) fn spaces(&self) -> usize {
+        read(&self.spaces).len()
+    }
+
     /// The keys under which the shared tier may hold these rows.
     pub(crate) fn shared_keys<K: KeyRef>(&self, keys: &[K]) -> Vec<String> {
         let spaces = read(&self.spaces);
@@ -286,7 +291,7 @@ impl TableGroup {
 
     /// Remembers that these rows were invalidated.
     pub(crate) fn note<K: KeyRef>(&self, keys: &[K], by: InvalidatedBy, now: u64) {
-        keys.iter().for_each(|key| self.note_encoded(&encode_id(key), by, now));
+        keys.iter().for_each(|key| self.note_encoded(&id_text(key), by, now));
     }
 
     /// [`note`](Self::note) for the encoded text of a key.

@@ -35,7 +35,8 @@ const KIND_LEASE: u8 = b'L';
 const KIND_INTENTS: u8 = b'I';
 const FLAG_ABSENT: u8 = 1;
 
-/// The token of a lease or an intent: 64 random bits of the instance and a counter, so that none is ever used twice.
+/// The token of a lease or an intent: 64 random bits of the instance and a counter, so that none is
+/// ever placed twice under a key. Keys that are leased or announced together share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token {
     /// The random id of the instance that made it.

@@ -1,6 +1,6 @@
 //! One write as the cache sees it: announced before the database is touched, ended after its outcome is known.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,7 +9,6 @@ use futures_util::FutureExt as _;
 use super::RecordCache;
 #[cfg(storehaus_broken)]
 use crate::broken;
-use crate::codec::header::Token;
 use crate::config::{Coherence, OnCacheDown};
 use crate::error::{CacheError, Failure};
 use crate::explain::InvalidatedBy;
@@ -31,6 +30,10 @@ pub struct Change<K: KeyRef + 'static, L: L2 = SharedTier> {
     manager: CacheManager<L>,
     scope: Arc<Scope>,
     keys: Vec<K>,
+    /// How many of the first keys were handed to `placed`, which then has all their keys in the shared tier.
+    announced: usize,
+    /// How many key spaces there were then. One that came since may hold the rows too.
+    spaces: usize,
     /// The in-process tiers in which the write of which of the keys was opened.
     begun: Vec<Begun>,
     /// What stands in the shared tier, once something was announced there.
@@ -83,6 +86,8 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
             manager: self.inner.manager.clone(),
             scope: Arc::clone(&self.inner.scope),
             keys: Vec::new(),
+            announced: 0,
+            spaces: self.inner.scope.group.spaces(),
             begun: Vec::new(),
             placed: None,
             _running: self.inner.manager.background(),
@@ -118,10 +123,15 @@ impl<K: KeyRef + 'static, L: L2> Change<K, L> {
         let shared = self.scope.group.shared_keys(announced);
         let Some(intents) = self.manager.intents().filter(|_| !shared.is_empty()) else { return Ok(()) };
         let placed = self.placed.get_or_insert_with(|| intents.begin(&self.scope.counters));
-        let Err(error) = placed.announce(&shared).boxed().await else { return Ok(()) };
+        if self.announced == new.start {
+            // Before anything is awaited: the call takes them over when it is polled first, which is at once.
+            self.announced = new.end;
+        }
+        let Err(error) = placed.announce(shared).boxed().await else { return Ok(()) };
         let refused = self.scope.judge(&error);
         if refused.is_err() {
-            placed.forget(&shared);
+            placed.forget(&self.scope.group.shared_keys(&self.keys[new.clone()]));
+            self.announced = self.announced.min(new.start);
             if self.begun.last().is_some_and(|(begun, _)| *begun == new)
                 && let Some((begun, locals)) = self.begun.pop()
             {
@@ -184,7 +194,9 @@ impl<K: KeyRef + 'static, L: L2> Change<K, L> {
 
     /// Removes the rows; whether the shared tier confirmed it.
     async fn end(&mut self) -> bool {
-        let claims = claims(&self.scope, &self.keys, self.placed.take());
+        let placed = self.placed.take();
+        let known = if placed.is_some() && self.spaces == self.scope.group.spaces() { self.announced } else { 0 };
+        let claims = claims(&self.scope, &self.keys[known..], placed);
         let confirmed = self.invalidate(claims).await;
         self.end_here(if confirmed { InvalidatedBy::Write } else { InvalidatedBy::WriteUnconfirmed });
         confirmed
@@ -232,7 +244,7 @@ impl<K: KeyRef + 'static, L: L2> Change<K, L> {
         let (Some(remote), running) = (self.manager.remote().cloned(), self.manager.background()) else { return };
         tokio::spawn(async move {
             let _running = running;
-            let keys: Vec<String> = keys.into_keys().collect();
+            let keys: Vec<String> = keys.into_iter().map(|(key, _)| key).collect();
             if remote.withdraw(&keys, token).await.is_err() {
                 tracing::debug!(count = keys.len(), "intents were not removed; they expire");
             }
@@ -283,14 +295,21 @@ impl<K: KeyRef + 'static, L: L2> Drop for Change<K, L> {
 }
 
 /// The keys of the shared tier, each once, with the intent that was announced there and is over, and whether it is known to
-/// have been placed.
+/// have been placed. The rows of `keys` that were announced may be left out.
 fn claims<K: KeyRef + 'static, L: L2>(scope: &Scope, keys: &[K], over: Option<Placed<L>>) -> Vec<(Claim, bool)> {
-    let mut claims: HashMap<String, (Option<Token>, bool)> =
-        scope.group.shared_keys(keys).into_iter().map(|key| (key, (None, false))).collect();
+    let mut others: HashSet<String> = scope.group.shared_keys(keys).into_iter().collect();
+    let mut claims = Vec::new();
     if let Some((token, keys)) = over.map(Placed::close) {
-        claims.extend(keys.into_iter().map(|(key, placed)| (key, (Some(token), placed))));
+        claims.reserve(keys.len());
+        for (key, placed) in keys {
+            if !others.is_empty() {
+                others.remove(&key);
+            }
+            claims.push(((key, Some(token)), placed));
+        }
     }
-    claims.into_iter().map(|(key, (token, placed))| ((key, token), placed)).collect()
+    claims.extend(others.into_iter().map(|key| ((key, None), false)));
+    claims
 }
 
 /// Rows that may still be written by a change that is over: the tiers in process hold nothing under them while it lives,

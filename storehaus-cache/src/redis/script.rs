@@ -87,10 +87,16 @@ pub(super) fn renew(keys: &[String], token: Token, ttl_millis: u64) -> Call<'_> 
 
 /// Removes everything but the intents of others: how many keys were removed, and under how many the own intent was gone.
 pub(super) fn clear<K: AsRef<[u8]>>(keys: &[(K, Option<Token>)]) -> Call<'_> {
+    let mut tokens: Vec<Option<Token>> = keys.iter().map(|(_, token)| *token).collect();
+    // One that is the same for all is said once.
+    tokens.dedup();
+    if tokens.len() > 1 {
+        tokens = keys.iter().map(|(_, token)| *token).collect();
+    }
     Call {
         script: &CLEAR,
         keys: keys.iter().map(|(key, _)| key.as_ref()).collect(),
-        args: keys.iter().map(|(_, token)| token.map_or(Arg::Bytes(b""), Arg::Token)).collect(),
+        args: tokens.into_iter().map(|token| token.map_or(Arg::Bytes(b""), Arg::Token)).collect(),
     }
 }
 
@@ -289,21 +295,23 @@ return stood"
 /// Without memory for what is left of a set, the set goes: nobody can fill then, and its writers delete after them.
 static CLEAR: LazyLock<Text> = LazyLock::new(|| {
     Text::new(intents!(
-        "local lost, gone, removed, failed = 0, {}, 0, nil
+        "local lost, gone, removed, failed, alone = 0, {}, 0, nil, nil
+local one = #ARGV == 1 and ARGV[1]
 for at, key in ipairs(KEYS) do
-  local token, content, set = ARGV[at], contents[at], nil
-  local alone = type(content) == 'string' and #content == 33 and string.sub(content, 1, 4) == head
-    and string.sub(content, 10, 25) == token
-  if not alone then
-    set = read(content, token)
+  local token, content, remove = one or ARGV[at], contents[at], true
+  if one and alone and content == alone then
+  elseif type(content) == 'string' and #content == 33 and string.sub(content, 1, 4) == head
+    and string.sub(content, 10, 25) == token then
+    alone = content
+  else
+    local set = read(content, token)
     if token ~= '' and not (set and set.own) then lost = lost + 1 end
-  end
-  local remove = true
-  if set and #set.others > 0 then
-    set.shared = 1
-    local done = write(key, set)
-    remove = done.err and string.sub(done.err, 1, 3) == 'OOM'
-    if done.err and not remove then failed = failed or done end
+    if set and #set.others > 0 then
+      set.shared = 1
+      local done = write(key, set)
+      remove = done.err and string.sub(done.err, 1, 3) == 'OOM'
+      if done.err and not remove then failed = failed or done end
+    end
   end
   if remove then gone[#gone + 1] = key end
 end
