@@ -5,8 +5,8 @@ use std::time::Duration;
 /// How a program runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How long the load lasts.
-    pub run_for: Duration,
+    /// How long the load lasts; each program has a time of its own for it.
+    pub run_for: Option<Duration>,
     /// Where the random choices start; the same seed makes the same choices.
     pub seed: u64,
     /// The schedule to repeat, instead of a search.
@@ -26,7 +26,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            run_for: Duration::from_secs(60),
+            run_for: None,
             seed: 1,
             replay: None,
             only: Vec::new(),
@@ -51,10 +51,10 @@ impl Options {
             match name.as_str() {
                 "--broken" => options.broken = Some(value("a value")?.clone()),
                 "--kills" => options.kills = number(name, value("a number")?)?,
-                "--minutes" => options.run_for = Duration::from_secs(60 * number(name, value("a number")?)?),
+                "--minutes" => options.run_for = Some(Duration::from_secs(60 * number(name, value("a number")?)?)),
                 "--only" => options.only.extend(value("names")?.split(',').map(str::to_owned)),
                 "--replay" => options.replay = Some(value("a text")?.clone()),
-                "--seconds" => options.run_for = Duration::from_secs(number(name, value("a number")?)?),
+                "--seconds" => options.run_for = Some(Duration::from_secs(number(name, value("a number")?)?)),
                 "--seed" => options.seed = number(name, value("a number")?)?,
                 "--seeds" => options.seeds = number(name, value("a number")?)?,
                 "--variant" => options.variant = Some(value("a value")?.clone()),
@@ -81,11 +81,14 @@ mod tests {
     fn options_are_read() {
         assert_eq!(parse("").unwrap(), Options::default());
         let read = parse("--seed 7 --seconds 5").unwrap();
-        assert_eq!((read.seed, read.run_for), (7, Duration::from_secs(5)));
+        assert_eq!((read.seed, read.run_for), (7, Some(Duration::from_secs(5))));
         assert_eq!(parse("--replay hit:0").unwrap().replay.as_deref(), Some("hit:0"));
         assert_eq!(parse("--only a,b --seed 2 --only c").unwrap().only, ["a", "b", "c"]);
         let read = parse("--minutes 2 --broken all --kills 9").unwrap();
-        assert_eq!((read.run_for, read.broken.as_deref(), read.kills), (Duration::from_secs(120), Some("all"), 9));
+        assert_eq!(
+            (read.run_for, read.broken.as_deref(), read.kills),
+            (Some(Duration::from_secs(120)), Some("all"), 9)
+        );
     }
 
     #[test]

@@ -44,7 +44,8 @@ pub async fn run(options: Options) -> Result<Report, Failure> {
     haus.create_missing_tables::<(Account,)>().await?;
     let table = haus.store::<Account>();
     let mut report = Report::new("race");
-    let short = (options.run_for / 4).max(Duration::from_secs(5)).min(options.run_for);
+    let run_for = options.run_for.unwrap_or(Duration::from_secs(60));
+    let short = (run_for / 4).max(Duration::from_secs(5)).min(run_for);
 
     let mut fenced = Vec::new();
     for _ in 0..INSTANCES {
@@ -52,7 +53,7 @@ pub async fn run(options: Options) -> Result<Report, Failure> {
         fenced.push(haus.store::<Account>());
     }
     tail(&proxy, options.seed);
-    let outcome = race(&table, fenced, options.run_for, options.seed).await?;
+    let outcome = race(&table, fenced, run_for, options.seed).await?;
     judge(&mut report, "store on redis, two instances", &outcome, false);
 
     let local = CacheConfig::in_process(600u64, format!("{prefix}-local"));

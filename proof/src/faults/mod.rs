@@ -37,6 +37,9 @@ pub use process::{WORKER, worker};
 
 type Failure = Box<dyn std::error::Error>;
 
+/// How long a fault lasts where nothing else is said.
+const LOAD_FOR: Duration = Duration::from_secs(4);
+
 /// No row takes this long; one that does hangs, and fails.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -102,7 +105,7 @@ pub async fn run(options: Options) -> Result<Report, Failure> {
     }
     let database = std::env::var("DATABASE_URL")?;
     let alone = StoreHaus::<Postgres>::builder().url(&database).build().await?;
-    let rig = Rig { database, alone, seed: options.seed, load_for: options.run_for };
+    let rig = Rig { database, alone, seed: options.seed, load_for: options.run_for.unwrap_or(LOAD_FOR) };
     warnings::Warnings::heard();
     let mut report = Report::new("faults");
     for row in ROWS.iter().filter(|row| options.only.is_empty() || options.only.iter().any(|name| name == row.name)) {
