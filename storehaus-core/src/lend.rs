@@ -74,17 +74,17 @@ impl<DB: Backend> Lender<DB> {
         &self.shared.pool
     }
 
-    /// A connection, at the latest when the pool's acquire timeout is over.
+    /// A connection, at the latest when the pool's acquire timeout is over; with `asked` one that answered just now.
     ///
     /// # Errors
     /// As the pool: `PoolTimedOut`, `PoolClosed`, or why none could be opened.
-    pub(crate) async fn acquire(&self) -> Result<Loan<'_, DB>, sqlx::Error> {
+    pub(crate) async fn acquire(&self, asked: bool) -> Result<Loan<'_, DB>, sqlx::Error> {
         match self.shared.permits.try_acquire() {
-            Ok(permit) => self.with(permit).await,
+            Ok(permit) => self.with(permit, asked).await,
             Err(_) => {
                 let in_turn = async {
                     let permit = self.shared.permits.acquire().await;
-                    self.with(permit.map_err(|_| sqlx::Error::PoolClosed)?).await
+                    self.with(permit.map_err(|_| sqlx::Error::PoolClosed)?, asked).await
                 };
                 let limit = self.shared.pool.options().get_acquire_timeout();
                 tokio::time::timeout(limit, in_turn).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
@@ -92,7 +92,7 @@ impl<DB: Backend> Lender<DB> {
         }
     }
 
-    async fn with<'a>(&'a self, permit: SemaphorePermit<'a>) -> Result<Loan<'a, DB>, sqlx::Error> {
+    async fn with<'a>(&'a self, permit: SemaphorePermit<'a>, asked: bool) -> Result<Loan<'a, DB>, sqlx::Error> {
         let shared = &self.shared;
         loop {
             let held = shared.idle().pop();
@@ -103,7 +103,7 @@ impl<DB: Backend> Lender<DB> {
                 _ => (shared.pool.acquire().await?, Instant::now(), true),
             };
             // The next one, or the pool, may have a better connection.
-            if is_fresh || conn.ping().await.is_ok() {
+            if (is_fresh && !asked) || conn.ping().await.is_ok() {
                 return Ok(Loan { conn, taken, shared, permit });
             }
         }

@@ -125,6 +125,28 @@ suite! {
         assert_eq!(redis, calls([("get", 2), ("set", 2), ("evalsha", 1)]));
     }
 
+    /// Whether the look finds it, or in a cold cache the lease.
+    once fn a_value_of_another_type_is_replaced_by_one_load(world) {
+        let mut counted = Counted::new(world, L1::Off).await;
+        let store = counted.haus.store::<Item>();
+        store.create_many(items(20)).await.unwrap();
+        for cold in [false, true] {
+            if cold {
+                for id in 3..=18 {
+                    store.get_by_id(&id).await.unwrap().unwrap();
+                }
+            }
+            let id = 1 + i64::from(cold);
+            let key = store.cache_key(&id).unwrap();
+            let _: u64 = counted.admin.run(&["DEL", &key]).await;
+            let _: u64 = counted.admin.run(&["LPUSH", &key, "x"]).await;
+            let (sql, _) = counted.cost(async { store.get_by_id(&id).await.unwrap().unwrap() }).await;
+            assert_eq!(verbs(&sql), vec!["SELECT"], "cold: {cold}");
+            let (sql, _) = counted.cost(async { store.get_by_id(&id).await.unwrap().unwrap() }).await;
+            assert_eq!(verbs(&sql), Vec::<&str>::new(), "cold: {cold}");
+        }
+    }
+
     once fn a_thousand_rows_through_redis(world) {
         let mut counted = Counted::new(world, L1::Off).await;
         let store = counted.haus.store::<Item>();

@@ -111,12 +111,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let Look { text, deadline, found } = look;
         let (first, mut reply) = match found {
             Ok(found) => found,
-            Err(Bypass::WrongType) => {
-                return match self.lead(remote, key, &text, Some(FOREIGN), deadline).await? {
-                    Attempt::Loaded(loaded) => Ok(Found::Loaded(loaded)),
-                    Attempt::Lost(_) | Attempt::Unknown => self.load(key).await.map(Found::Loaded),
-                };
-            }
+            Err(Bypass::WrongType) => (Seen::Unusable(FOREIGN.to_vec()), Reply { bytes: None, incarnation: 0 }),
             Err(_) => return self.load_past_redis(key).await,
         };
         let (mut first, mut orphan) = (Some(first), None);
@@ -251,7 +246,10 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         self.detached(async move {
             let token = registered.key().token;
             let placed = match seen {
-                None => remote.lease(&text, token, lasts, deadline).await,
+                None => match remote.lease(&text, token, lasts, deadline).await {
+                    Err(Bypass::WrongType) => remote.replace(&text, FOREIGN, token, lasts, deadline).await,
+                    placed => placed,
+                },
                 Some(seen) => remote.replace(&text, &seen, token, lasts, deadline).await,
             };
             let incarnation = match placed {

@@ -24,13 +24,15 @@ impl<T: Persist<DB>, DB: Backend> TableLoader<T, DB> {
 }
 
 impl<T: Persist<DB>, DB: Backend> TableLoader<T, DB> {
-    /// Reads on a lent connection. Dropped before its end, it closes the connection.
+    /// Reads on a lent connection, with `asked` on one that answered just now. Dropped before its end, it closes the
+    /// connection.
     pub(super) async fn read<R>(
         &self,
         context: Context,
+        asked: bool,
         work: impl AsyncFnOnce(&mut DB::Connection, &Statements<T, DB>) -> Result<R, sqlx::Error>,
     ) -> Result<R> {
-        let mut loan = self.lender.acquire().await.map_err(|error| context.error(&error))?;
+        let mut loan = self.lender.acquire(asked).await.map_err(|error| context.error(&error))?;
         let mut conn = loan.cancellable();
         let done = work(&mut *conn, &self.sql).await.map_err(|error| context.error(&error));
         conn.over();
@@ -52,11 +54,11 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
 
     async fn load(&self, key: &T::Key) -> Result<Option<T>> {
         let context = Context::read(T::TABLE.name, "get_by_id");
-        let mut is_first_try = true;
+        let mut asked = false;
         loop {
-            match self.read(context, async |conn, sql| statement::select_one(conn, sql, key).await).await {
+            match self.read(context, asked, async |conn, sql| statement::select_one(conn, sql, key).await).await {
                 // Lost under the statement: another connection may be had, and a read may be repeated.
-                Err(StorehausError::Unavailable(_)) if is_first_try => is_first_try = false,
+                Err(StorehausError::Unavailable(_)) if !asked => asked = true,
                 row => return row,
             }
         }
@@ -64,10 +66,10 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
 
     async fn load_many(&self, keys: &[T::Key]) -> Result<Vec<(T::Key, T)>> {
         let context = Context::read(T::TABLE.name, "get_many");
-        let mut is_first_try = true;
+        let mut asked = false;
         loop {
-            match self.read(context, async |conn, sql| statement::select_many(conn, sql, keys).await).await {
-                Err(StorehausError::Unavailable(_)) if is_first_try => is_first_try = false,
+            match self.read(context, asked, async |conn, sql| statement::select_many(conn, sql, keys).await).await {
+                Err(StorehausError::Unavailable(_)) if !asked => asked = true,
                 rows => return Ok(rows?.into_iter().map(|row| (row.key(), row)).collect()),
             }
         }

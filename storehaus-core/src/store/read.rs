@@ -110,7 +110,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     {
         self.records()?;
         let (context, key) = (Context::read(T::TABLE.name, "exists"), id.to_key());
-        self.inner.table.read(context, async |conn, sql| statement::exists(conn, sql, &key).await).await
+        self.inner.table.read(context, false, async |conn, sql| statement::exists(conn, sql, &key).await).await
     }
 
     /// How many rows there are. Asks the database, not the cache.
@@ -123,7 +123,7 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     pub async fn count(&self) -> Result<u64> {
         self.records()?;
         let context = Context::read(T::TABLE.name, "count");
-        self.inner.table.read(context, async |conn, sql| statement::count(conn, sql).await).await
+        self.inner.table.read(context, false, async |conn, sql| statement::count(conn, sql).await).await
     }
 
     /// Every row, in key order, all in memory at once; for large tables use [`stream`](Self::stream).

@@ -382,7 +382,7 @@ async fn on_pool<T: Persist<DB>, DB: Backend, W: Write<T, DB>>(
     announced: impl Future<Output = Result<()>> + Send,
 ) -> Result<W::Done> {
     let context = write.context();
-    let acquire = || async { table.lender.acquire().await.map_err(|error| context.unchanged().error(&error)) };
+    let acquire = || async { table.lender.acquire(false).await.map_err(|error| context.unchanged().error(&error)) };
     if !as_unit {
         // No connection is kept from others meanwhile.
         announced.await?;
