@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How a program runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How long the load lasts; each program has a time of its own for it.
+    /// How long the load lasts, if that was told.
     pub run_for: Option<Duration>,
     /// Where the random choices start; the same seed makes the same choices.
     pub seed: u64,
@@ -39,6 +39,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// How long the load lasts in a program that has no time of its own for it: a minute, unless told.
+    pub(crate) fn lasts(&self) -> Duration {
+        self.run_for.unwrap_or(Duration::from_secs(60))
+    }
+
     /// Reads options and their values, in any order.
     ///
     /// # Errors

@@ -46,7 +46,7 @@ pub async fn run(options: Options) -> Result<Report, Failure> {
     direct.store::<Account>().upsert_many((1..=KEYS).map(|id| Account::new(id, 0)).collect()).await?;
 
     let load = Load::start(haus.store::<Account>(), direct.store::<Account>(), options.seed);
-    let phase = (options.run_for.unwrap_or(Duration::from_secs(60)) / 7).max(Duration::from_secs(2));
+    let phase = (options.lasts() / 7).max(Duration::from_secs(2));
     let mut report = Report::new("outage");
 
     tokio::time::sleep(phase).await;

@@ -44,7 +44,7 @@ pub async fn run(options: Options) -> Result<Report, Failure> {
     haus.create_missing_tables::<(Account,)>().await?;
     let table = haus.store::<Account>();
     let mut report = Report::new("race");
-    let run_for = options.run_for.unwrap_or(Duration::from_secs(60));
+    let run_for = options.lasts();
     let short = (run_for / 4).max(Duration::from_secs(5)).min(run_for);
 
     let mut fenced = Vec::new();

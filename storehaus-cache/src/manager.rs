@@ -220,6 +220,15 @@ impl<L: L2> CacheManager<L> {
         self.inner.background.begin()
     }
 
+    /// Runs work off the callers' path, marked as [`background`](Self::background).
+    pub(crate) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let running = self.background();
+        tokio::spawn(async move {
+            let _running = running;
+            work.await;
+        });
+    }
+
     pub(crate) fn remote(&self) -> Option<&Remote<L>> {
         self.inner.remote.as_ref()
     }

@@ -16,7 +16,7 @@ use storehaus_cache::l2::L2Error;
 use storehaus_cache::record::RecordCache;
 use storehaus_cache::{CacheConfig, CacheManager, CacheParams};
 
-use self::shelf::{Cache, STORE, Shelf, Table, cache, manager, name, near};
+use self::shelf::{Cache, STORE, Shelf, Table, cache, manager, name, near, reading};
 
 #[tokio::test]
 async fn a_store_that_caches_nothing_invalidates_what_other_processes_cache() {
@@ -82,15 +82,13 @@ async fn a_lease_shown_for_another_key_joins_nothing() {
     let manager = manager(&shelf);
     let cache = cache(&manager, &table);
     table.0.selects.shut();
-    let reader = cache.clone();
-    let first = tokio::spawn(async move { name(&reader, "1").await });
+    let first = reading(&cache, "1");
     table.0.selects.arrival().await;
 
     // The answers of this connection are shifted by one: the GET of row 2 gets what belongs to row 1.
     let lease = shelf.0.keys.lock().unwrap()["app:users:1"].clone();
     *shelf.0.next_get.lock().unwrap() = Some(lease);
-    let reader = cache.clone();
-    let second = tokio::spawn(async move { name(&reader, "2").await });
+    let second = reading(&cache, "2");
     for _ in 0..16 {
         tokio::task::yield_now().await;
     }
@@ -126,8 +124,7 @@ async fn a_lease_that_a_restored_server_shows_again_joins_nothing() {
     let manager = manager(&shelf);
     let cache = cache(&manager, &table);
     table.0.selects.shut();
-    let reader = cache.clone();
-    let before = tokio::spawn(async move { name(&reader, "1").await });
+    let before = reading(&cache, "1");
     table.0.selects.arrival().await;
     let snapshot = shelf.0.keys.lock().unwrap().clone();
 
@@ -136,8 +133,7 @@ async fn a_lease_that_a_restored_server_shows_again_joins_nothing() {
     *shelf.0.keys.lock().unwrap() = snapshot;
     shelf.0.incarnation.store(1, Ordering::SeqCst);
 
-    let reader = cache.clone();
-    let after = tokio::spawn(async move { name(&reader, "1").await });
+    let after = reading(&cache, "1");
     for _ in 0..16 {
         tokio::task::yield_now().await;
     }
@@ -215,8 +211,7 @@ async fn a_load_that_a_write_overtook_is_refused_once() {
     let manager = manager(&shelf);
     let cache = near(&manager, &table).await;
     table.0.selects.shut();
-    let reader = cache.clone();
-    let overtaken = tokio::spawn(async move { name(&reader, "1").await });
+    let overtaken = reading(&cache, "1");
     table.0.selects.arrival().await;
     table.set("1", "new");
     cache.invalidate(&["1".to_owned()]).await;
@@ -282,13 +277,11 @@ async fn a_load_does_not_fill_under_the_lease_of_another_process() {
     let (here, there) = (manager(&shelf), manager(&shelf));
     let (slow, quick) = (cache(&here, &table), cache(&there, &table));
     table.0.selects.shut();
-    let reader = slow.clone();
-    let overtaken = tokio::spawn(async move { name(&reader, "1").await });
+    let overtaken = reading(&slow, "1");
     table.0.selects.arrival().await;
     table.set("1", "new");
     quick.invalidate(&["1".to_owned()]).await;
-    let reader = quick.clone();
-    let later = tokio::spawn(async move { name(&reader, "1").await });
+    let later = reading(&quick, "1");
     table.0.selects.arrival().await;
 
     // The key holds a lease again, but not the one of the first load.
@@ -320,10 +313,7 @@ async fn reads_that_find_a_lease_asked_for_share_the_load_under_it() {
     manager.settle().await;
     let (asked, loads) = (shelf.0.asked.load(Ordering::SeqCst), table.loads());
     shelf.0.leases.shut();
-    let read = || {
-        let reader = cache.clone();
-        tokio::spawn(async move { name(&reader, "1").await })
-    };
+    let read = || reading(&cache, "1");
     let first = read();
     shelf.0.leases.arrival().await;
     let others = [read(), read(), read()];
@@ -349,14 +339,12 @@ async fn the_answer_to_a_lease_asked_for_earlier_is_not_shared() {
     assert_eq!(name(&other, "1").await.as_deref(), Some("old"));
     there.settle().await;
     shelf.0.leases.shut();
-    let reader = cold.clone();
-    let first = tokio::spawn(async move { name(&reader, "1").await });
+    let first = reading(&cold, "1");
     shelf.0.leases.arrival().await;
     // The answer is on its way: the old row.
     table.set("1", "new");
     cold.invalidate(&["1".to_owned()]).await;
-    let reader = cold.clone();
-    let second = tokio::spawn(async move { name(&reader, "1").await });
+    let second = reading(&cold, "1");
     for _ in 0..16 {
         tokio::task::yield_now().await;
     }
@@ -373,8 +361,7 @@ async fn a_load_that_began_before_a_write_is_not_shared_after_it() {
     let cache = cache(&manager, &table);
     grow_cold(&cache).await;
     table.0.selects.shut();
-    let reader = cache.clone();
-    let first = tokio::spawn(async move { name(&reader, "1").await });
+    let first = reading(&cache, "1");
     table.0.selects.arrival().await;
     table.set("1", "new");
     cache.invalidate(&["1".to_owned()]).await;
@@ -391,8 +378,7 @@ async fn a_flush_takes_the_permission_of_a_load_along() {
     let manager = manager(&shelf);
     let cache = cache(&manager, &table);
     table.0.selects.shut();
-    let reader = cache.clone();
-    let overtaken = tokio::spawn(async move { name(&reader, "1").await });
+    let overtaken = reading(&cache, "1");
     table.0.selects.arrival().await;
     // The write finds nothing to clear: the load must not take that for leave to fill.
     shelf.0.keys.lock().unwrap().clear();
@@ -413,14 +399,12 @@ async fn a_wait_for_another_process_is_not_joined_across_a_failover() {
     let (here, there) = (manager(&shelf), manager(&shelf));
     let (holder, waiting) = (cache(&here, &table), cache(&there, &table));
     table.0.selects.shut();
-    let reader = holder.clone();
-    let first = tokio::spawn(async move { name(&reader, "1").await });
+    let first = reading(&holder, "1");
     table.0.selects.arrival().await;
     let snapshot = shelf.0.keys.lock().unwrap().clone();
 
     // The other process finds the lease, waits, finds it gone, and loads by itself.
-    let reader = waiting.clone();
-    let second = tokio::spawn(async move { name(&reader, "1").await });
+    let second = reading(&waiting, "1");
     for _ in 0..16 {
         tokio::task::yield_now().await;
     }
@@ -431,8 +415,7 @@ async fn a_wait_for_another_process_is_not_joined_across_a_failover() {
     holder.invalidate(&["1".to_owned()]).await;
     *shelf.0.keys.lock().unwrap() = snapshot;
     shelf.0.incarnation.store(1, Ordering::SeqCst);
-    let reader = waiting.clone();
-    let third = tokio::spawn(async move { name(&reader, "1").await });
+    let third = reading(&waiting, "1");
     for _ in 0..16 {
         tokio::task::yield_now().await;
     }

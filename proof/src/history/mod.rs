@@ -54,7 +54,7 @@ pub async fn run(options: Options) -> Result<Report, Failure> {
         Some(name) => vec![variant(name)?],
     };
     let mut report = Report::new("history");
-    let lasts = options.run_for.unwrap_or(Duration::from_secs(60)) / u32::try_from(variants.len())?;
+    let lasts = options.lasts() / u32::try_from(variants.len())?;
     for seed in options.seed..options.seed + options.seeds {
         for variant in &variants {
             let run = run_variant(*variant, seed, lasts, None).await?;

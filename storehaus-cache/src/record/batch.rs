@@ -216,13 +216,13 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     }
 
     /// The rows of a look that found all of them, else the look.
-    fn complete(&self, mut look: LookMany<Ld::Value>) -> Result<Vec<Loaded<Ld::Value>>, LookMany<Ld::Value>> {
+    fn complete(&self, look: LookMany<Ld::Value>) -> Result<Vec<Loaded<Ld::Value>>, LookMany<Ld::Value>> {
         if !look.answered || look.rows.iter().any(Option::is_none) {
             return Err(look);
         }
         self.counters.l2_hits.add(look.rows.len() as u64);
         self.expect_hits();
-        Ok(std::mem::take(&mut look.rows).into_iter().flatten().collect())
+        Ok(look.rows.into_iter().flatten().collect())
     }
 
     /// Goes on after a look: with leases, one statement for what is missing, and fills.
@@ -361,17 +361,13 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         // The first are stored while the next are written.
         while !fills.is_empty() {
             let rest = fills.split_off(fills.len().min(FILLED_AT_ONCE));
-            let (inner, remote, background) = (Arc::clone(self), remote.clone(), self.manager.background());
             let part = std::mem::replace(&mut fills, rest);
-            tokio::spawn(async move {
-                let _running = background;
-                inner.fill(&remote, part).await;
-            });
+            let (inner, remote) = (Arc::clone(self), remote.clone());
+            self.manager.in_background(async move { inner.fill(&remote, part).await });
         }
         if !absent.is_empty() {
-            let (inner, remote, background) = (Arc::clone(self), remote.clone(), self.manager.background());
-            tokio::spawn(async move {
-                let _running = background;
+            let (inner, remote) = (Arc::clone(self), remote.clone());
+            self.manager.in_background(async move {
                 let given_up =
                     absent.iter_mut().map(|(lease, text)| (std::mem::take(text), lease.key().token)).collect();
                 inner.release(&remote, given_up).await;
@@ -395,9 +391,8 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             self.leases.remove(&lease.registered.key());
             lease.registered.leader.publish((Err(error.clone()), lease.incarnation));
         });
-        let (inner, remote, background) = (Arc::clone(self), remote.clone(), self.manager.background());
-        tokio::spawn(async move {
-            let _running = background;
+        let (inner, remote) = (Arc::clone(self), remote.clone());
+        self.manager.in_background(async move {
             let given_up = leases
                 .iter()
                 .map(|(place, lease)| (std::mem::take(&mut texts[*place]), lease.registered.key().token))

@@ -241,9 +241,8 @@ impl<K: KeyRef + 'static, L: L2> Change<K, L> {
         self.end_local();
         self.keys.clear();
         let Some((token, keys)) = self.placed.take().map(Placed::close) else { return };
-        let (Some(remote), running) = (self.manager.remote().cloned(), self.manager.background()) else { return };
-        tokio::spawn(async move {
-            let _running = running;
+        let Some(remote) = self.manager.remote().cloned() else { return };
+        self.manager.in_background(async move {
             let keys: Vec<String> = keys.into_iter().map(|(key, _)| key).collect();
             if remote.withdraw(&keys, token).await.is_err() {
                 tracing::debug!(count = keys.len(), "intents were not removed; they expire");

@@ -275,12 +275,11 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             }
             registered.leader.publish((outcome, incarnation));
             let keep = result.as_ref().ok().and_then(|loaded| loaded.keep.map(|keep| (loaded.row.clone(), keep)));
-            let background = inner.manager.background();
-            tokio::spawn(async move {
-                let _running = background;
+            let filler = Arc::clone(&inner);
+            inner.manager.in_background(async move {
                 match keep {
-                    Some((row, keep)) => inner.fill(&remote, vec![(registered, text, row, keep, incarnation)]).await,
-                    None => inner.release(&remote, vec![(text, token)]).await,
+                    Some((row, keep)) => filler.fill(&remote, vec![(registered, text, row, keep, incarnation)]).await,
+                    None => filler.release(&remote, vec![(text, token)]).await,
                 }
             });
             result.map(Attempt::Loaded)

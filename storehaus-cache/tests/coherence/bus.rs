@@ -7,7 +7,7 @@ use storehaus_cache::l2::L2Error;
 use storehaus_cache::record::RecordCache;
 use storehaus_cache::{BusStats, CacheConfig, CacheManager, CacheParams, L1};
 
-use crate::shelf::{Cache, PATIENCE, STORE, Shelf, Table, cache, manager, name, near, until};
+use crate::shelf::{Cache, PATIENCE, STORE, Shelf, Table, cache, manager, name, near, reading, until};
 
 async fn bus(manager: &CacheManager<Shelf>) -> BusStats {
     manager.get_stats().await.unwrap().bus
@@ -272,8 +272,7 @@ async fn a_load_under_way_when_the_message_comes_is_not_kept() {
     let pair = Pair::new().await;
     pair.table.set("3", "old");
     pair.table.0.selects.shut();
-    let reader = pair.reader.clone();
-    let early = tokio::spawn(async move { name(&reader, "3").await });
+    let early = reading(&pair.reader, "3");
     pair.table.0.selects.arrival().await;
     pair.write("3", "new").await;
     until("the message", async || bus(&pair.here).await.received == 1).await;

@@ -11,6 +11,7 @@ use storehaus_cache::loader::{Aborted, Loader, Rows};
 use storehaus_cache::record::{RecordCache, StoreInfo, Tiers};
 use storehaus_cache::{CacheConfig, CacheManager, CacheParams, L1};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::hub::Hub;
 
@@ -399,4 +400,10 @@ pub(super) async fn near(manager: &CacheManager<Shelf>, table: &Table) -> Cache 
 
 pub(super) async fn name(cache: &Cache, id: &str) -> Option<String> {
     cache.get(id).await.unwrap().map(|row| (*row).clone())
+}
+
+/// A read on a task of its own.
+pub(super) fn reading(cache: &Cache, id: &'static str) -> JoinHandle<Option<String>> {
+    let reader = cache.clone();
+    tokio::spawn(async move { name(&reader, id).await })
 }
