@@ -116,7 +116,7 @@ impl L2 for WithoutFence {
         self.tier.get(key).await
     }
 
-    async fn get_many(&self, keys: &[String]) -> Result<ManyReply, L2Error> {
+    async fn get_many<K: AsRef<str> + Sync>(&self, keys: &[K]) -> Result<ManyReply, L2Error> {
         self.tier.get_many(keys).await
     }
 

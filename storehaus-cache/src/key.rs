@@ -227,6 +227,12 @@ impl Default for KeyText {
     }
 }
 
+impl AsRef<str> for KeyText {
+    fn as_ref(&self) -> &str {
+        self
+    }
+}
+
 impl Deref for KeyText {
     type Target = str;
 

@@ -8,6 +8,7 @@ use std::future::{Future, ready};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
+pub use bytes::Bytes;
 use futures_util::future::try_join_all;
 use futures_util::{FutureExt as _, Stream};
 use thiserror::Error;
@@ -50,7 +51,7 @@ pub trait L2: Send + Sync + 'static {
     }
 
     /// What stands under each of `keys`, in order. One command: `MGET`. A key of another type reads as empty.
-    fn get_many(&self, keys: &[String]) -> impl Future<Output = Result<ManyReply, L2Error>> + Send;
+    fn get_many<K: AsRef<str> + Sync>(&self, keys: &[K]) -> impl Future<Output = Result<ManyReply, L2Error>> + Send;
 
     /// Places a lease where nothing stands. One command: `SET key lease NX GET PX ttl`.
     fn lease(&self, key: &str, token: Token, ttl: Duration)
@@ -164,7 +165,7 @@ fn no_bus() -> L2Error {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The content, if any.
-    pub bytes: Option<Vec<u8>>,
+    pub bytes: Option<Bytes>,
     /// Who said so.
     pub incarnation: Incarnation,
 }
@@ -172,8 +173,8 @@ pub struct Reply {
 /// The reply to [`L2::get_many`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManyReply {
-    /// The contents, in the order asked.
-    pub bytes: Vec<Option<Vec<u8>>>,
+    /// The contents, in the order asked. They may share one allocation: one that is kept keeps all of them.
+    pub bytes: Vec<Option<Bytes>>,
     /// Who said so.
     pub incarnation: Incarnation,
 }
@@ -252,7 +253,7 @@ impl L2 for NoTier {
         match *self {}
     }
 
-    async fn get_many(&self, _keys: &[String]) -> Result<ManyReply, L2Error> {
+    async fn get_many<K: AsRef<str> + Sync>(&self, _keys: &[K]) -> Result<ManyReply, L2Error> {
         match *self {}
     }
 

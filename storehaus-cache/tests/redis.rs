@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use storehaus_cache::l2::{L2, L2Error, LeaseReply, Reply};
+use storehaus_cache::l2::{Bytes, L2, L2Error, LeaseReply, Reply};
 use storehaus_cache::redis::{RedisSettings, RedisTier};
 use storehaus_cache::remote::{Bypass, Invalidated, Remote, RemoteSettings};
 use tokio::time::{Instant, timeout};
@@ -34,7 +34,7 @@ async fn a_value_is_filled_under_its_lease_only() {
     assert!(empty.bytes.is_none() && empty.incarnation != 0);
     let (first, second) = (token(), token());
     assert_eq!(tier.lease("k", first, TTL).await.unwrap(), LeaseReply::Granted(empty.incarnation));
-    let taken = Reply { bytes: Some(first.to_lease().to_vec()), incarnation: empty.incarnation };
+    let taken = Reply { bytes: Some(first.to_lease().to_vec().into()), incarnation: empty.incarnation };
     assert_eq!(tier.lease("k", second, TTL).await.unwrap(), LeaseReply::Taken(taken));
     let value: Vec<u8> = (0..=255).chain(*b"\r\n$-1\r\n\0").collect();
     assert_eq!(tier.fill(&[fill("k", second, b"no"), fill("other", second, b"no")]).await.unwrap(), [false, false]);
@@ -98,9 +98,9 @@ async fn a_lease_replaces_what_was_seen() {
     let LeaseReply::Taken(found) = tier.replace("k", b"header-2", lease, TTL).await.unwrap() else {
         panic!("replaced another value")
     };
-    assert_eq!(found.bytes.unwrap(), b"header-1-payload");
+    assert_eq!(found.bytes.unwrap(), b"header-1-payload"[..]);
     assert!(matches!(tier.replace("k", b"header-1", lease, TTL).await.unwrap(), LeaseReply::Granted(id) if id != 0));
-    assert_eq!(tier.get("k").await.unwrap().bytes.unwrap(), lease.to_lease());
+    assert_eq!(tier.get("k").await.unwrap().bytes.unwrap(), lease.to_lease()[..]);
     assert_eq!(tier.fill(&[fill("k", lease, b"header-3")]).await.unwrap(), [true]);
     assert!(matches!(tier.replace("nothing", b"header", lease, TTL).await.unwrap(), LeaseReply::Granted(_)));
     assert!(tier.ttl("nothing").await.unwrap().unwrap() <= TTL);
@@ -121,7 +121,7 @@ async fn many_keys_in_one_round_trip() {
     run(&mut server.admin().await, "SET a A").await;
     run(&mut server.admin().await, "RPUSH list x").await;
     let many = tier.get_many(&keys(&["a", "b", "list", "a"])).await.unwrap();
-    assert_eq!(many.bytes, [Some(b"A".to_vec()), None, None, Some(b"A".to_vec())]);
+    assert_eq!(many.bytes, [Some(Bytes::from("A")), None, None, Some(Bytes::from("A"))]);
     assert!(many.incarnation != 0);
     let leases: Vec<_> = ["a", "b", "list"].map(|key| (key.to_owned(), token())).into();
     let replies = tier.lease_many(&leases, TTL).await.unwrap();
@@ -129,8 +129,8 @@ async fn many_keys_in_one_round_trip() {
     // A list is no text of ours.
     assert!(replies[1..].iter().all(|reply| matches!(reply, LeaseReply::Granted(_))));
     let placed = tier.get_many(&keys(&["b", "list"])).await.unwrap().bytes;
-    assert_eq!(placed, leases[1..].iter().map(|(_, token)| Some(token.to_lease().to_vec())).collect::<Vec<_>>());
-    assert!(tier.get_many(&[]).await.unwrap().bytes.is_empty());
+    assert_eq!(placed, leases[1..].iter().map(|(_, token)| Some(token.to_lease().to_vec().into())).collect::<Vec<_>>());
+    assert!(tier.get_many::<&str>(&[]).await.unwrap().bytes.is_empty());
     assert!(tier.lease_many(&[], TTL).await.unwrap().is_empty());
 }
 
@@ -147,7 +147,7 @@ async fn another_type_concerns_its_key_alone() {
     // Nothing of ours stands there: a lease may take its place.
     let lease = token();
     assert!(matches!(tier.replace("k", b"\0", lease, TTL).await, Ok(LeaseReply::Granted(_))));
-    assert_eq!(tier.get("k").await.unwrap().bytes, Some(lease.to_lease().to_vec()));
+    assert_eq!(tier.get("k").await.unwrap().bytes, Some(lease.to_lease().to_vec().into()));
     assert_eq!(tier.clear(&claims(&["k"], None)).await.unwrap().removed, 1);
     assert_eq!(tier.open_connections(), 1);
 }
@@ -253,7 +253,7 @@ async fn keys_are_removed_by_pattern_in_steps() {
     assert_eq!(tier.delete_matching(r"ap\[p\]:*").await.unwrap(), 1);
     let stats = calls(&mut admin).await;
     assert!(!stats.iter().any(|(name, _)| name == "keys" || name.starts_with("flush")), "{stats:?}");
-    assert_eq!(tier.get("app2:s:1").await.unwrap().bytes.unwrap(), b"v");
+    assert_eq!(tier.get("app2:s:1").await.unwrap().bytes.unwrap(), b"v"[..]);
 }
 
 #[tokio::test]
@@ -364,7 +364,7 @@ async fn a_user_with_few_rights_is_served() {
     let lease = token();
     assert_eq!(tier.lease("app:k", lease, TTL).await.unwrap(), LeaseReply::Granted(0), "INFO is not allowed");
     assert_eq!(tier.fill(&[fill("app:k", lease, b"v")]).await.unwrap(), [true], "SCRIPT LOAD is not allowed");
-    assert_eq!(tier.get("app:k").await.unwrap().bytes.unwrap(), b"v");
+    assert_eq!(tier.get("app:k").await.unwrap().bytes.unwrap(), b"v"[..]);
     let error = tier.get("other:canary").await.unwrap_err();
     assert_eq!(code(&error), "NOPERM");
     let error = tier.get_many(&keys(&["app:canary"])).await.unwrap_err();

@@ -436,7 +436,7 @@ async fn nothing_stale_is_read_after_an_invalidation_returned() {
                 for _ in 0..4 {
                     match remote.get(&key, remote.deadline()).await {
                         Ok(Reply { bytes: Some(bytes), .. }) => {
-                            assert_eq!(bytes, version.to_le_bytes());
+                            assert_eq!(bytes, version.to_le_bytes()[..]);
                             served += 1;
                         }
                         Ok(_) => {

@@ -1,6 +1,7 @@
 //! What stands under a key while its row is written, and what the scripts of the tier make of it.
 
 use storehaus_cache::codec::header::{INTENT_BYTES, INTENTS_BYTES, Token};
+use storehaus_cache::l2::Bytes;
 
 /// The intents under a key, as one writer sees them.
 #[derive(Debug, Default)]
@@ -66,11 +67,12 @@ impl Intents {
 }
 
 /// The content of a key without the times of intents, which are those of the server.
-pub(super) fn without_times(mut content: Vec<u8>) -> Vec<u8> {
+pub(super) fn without_times(content: Bytes) -> Bytes {
+    let mut content = Vec::from(content);
     if content.starts_with(&HEAD) && content.len() >= INTENTS_BYTES {
         content[INTENTS_BYTES..].chunks_exact_mut(INTENT_BYTES).for_each(|entry| entry[16..].fill(0));
     }
-    content
+    content.into()
 }
 
 /// Magic, version and kind.

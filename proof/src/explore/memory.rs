@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use storehaus_cache::codec::header::{LEASE_BYTES, Token};
-use storehaus_cache::l2::{Claim, Cleared, Incarnation, L2Error, LeaseReply, ManyReply, Reply};
+use storehaus_cache::l2::{Bytes, Claim, Cleared, Incarnation, L2Error, LeaseReply, ManyReply, Reply};
 use tokio::time::Instant;
 
 use super::broken::Bug;
@@ -125,7 +125,7 @@ impl Memory {
             }
             Command::Get(key) => Answer::One(self.reply(key)),
             Command::GetMany(keys) => {
-                let bytes = keys.iter().map(|key| self.seen(key).map(<[u8]>::to_vec)).collect();
+                let bytes = keys.iter().map(|key| self.seen(key).map(Bytes::copy_from_slice)).collect();
                 Answer::Many(ManyReply { bytes, incarnation: self.incarnation() })
             }
             Command::Lease(keys, ttl) => {
@@ -260,7 +260,7 @@ impl Memory {
     }
 
     fn reply(&self, key: &str) -> Reply {
-        let bytes = self.seen(key).map(<[u8]>::to_vec);
+        let bytes = self.seen(key).map(Bytes::copy_from_slice);
         let is_lease = bytes.as_ref().is_some_and(|bytes| bytes.len() == LEASE_BYTES);
         let incarnation = match self.bug {
             Some(Bug::LeaseIncarnationIgnored) if is_lease => self.first,

@@ -78,8 +78,9 @@ impl L2 for Gated {
         }
     }
 
-    async fn get_many(&self, keys: &[String]) -> Result<ManyReply, L2Error> {
-        match self.send(Command::GetMany(keys.to_vec())).await? {
+    async fn get_many<K: AsRef<str> + Sync>(&self, keys: &[K]) -> Result<ManyReply, L2Error> {
+        let keys = keys.iter().map(|key| key.as_ref().to_owned()).collect();
+        match self.send(Command::GetMany(keys)).await? {
             Answer::Many(reply) => Ok(reply),
             _ => misfit(),
         }

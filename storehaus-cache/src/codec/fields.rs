@@ -39,8 +39,7 @@ impl JsonField {
     /// # Errors
     /// When the text is no such value.
     pub fn decode<T: DeserializeOwned>(input: &mut Decoder<'_>) -> Result<T, DecodeError> {
-        let text: Vec<u8> = input.take()?;
-        serde_json::from_slice(&text).map_err(|_| DecodeError::new("a JSON column has another shape"))
+        serde_json::from_slice(input.slice()?).map_err(|_| DecodeError::new("a JSON column has another shape"))
     }
 }
 
@@ -78,7 +77,20 @@ macro_rules! native {
     )*};
 }
 
-native!(bool, i16, i32, i64, f32, f64, String);
+native!(bool, i16, i32, i64, f32, f64);
+
+impl CacheField for String {
+    const LAYOUT: u64 = layout("String");
+
+    fn encode(&self, out: &mut Encoder) -> Result<(), EncodeError> {
+        out.put_slice(self.as_bytes())
+    }
+
+    fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let text = str::from_utf8(input.slice()?).map_err(|_| DecodeError::new("a text is no UTF-8"))?;
+        Ok(text.to_owned())
+    }
+}
 
 impl CacheField for Vec<u8> {
     const LAYOUT: u64 = layout("bytes");
@@ -88,7 +100,7 @@ impl CacheField for Vec<u8> {
     }
 
     fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        input.take()
+        input.slice().map(<[u8]>::to_vec)
     }
 }
 

@@ -15,7 +15,7 @@ pub use json::Json;
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::de::read::SliceReader;
-use bincode::de::{Decode, DecoderImpl};
+use bincode::de::{BorrowDecode, Decode, DecoderImpl};
 use bincode::enc::{Encode, EncoderImpl};
 use thiserror::Error;
 use xxhash_rust::const_xxh3::xxh3_64;
@@ -145,6 +145,11 @@ impl<'a> Decoder<'a> {
 
     pub(crate) fn take<T: Decode<()>>(&mut self) -> Result<T, DecodeError> {
         T::decode(&mut self.inner).map_err(|_| DecodeError::new("the bytes are no value of this type"))
+    }
+
+    /// What stands in the input under a length, without a copy: to own it then costs one allocation that nobody clears.
+    pub(crate) fn slice(&mut self) -> Result<&'a [u8], DecodeError> {
+        BorrowDecode::borrow_decode(&mut self.inner).map_err(|_| DecodeError::new("the bytes end too early"))
     }
 
     fn is_done(&mut self) -> bool {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::shared::Seen;
 use super::{Inner, LeaseId, Led, Loaded, Outcome, RecordCache};
 use crate::flight::{Follower, Registered};
+use crate::key::KeyText;
 use crate::l2::{Incarnation, L2, LeaseReply, Reply};
 use crate::loader::Loader;
 use crate::local::{Join, Ticket};
@@ -20,8 +21,8 @@ type Written<'a> = &'a (dyn Fn(usize) + Sync);
 
 type Row<Ld> = Option<Arc<<Ld as Loader>::Value>>;
 
-/// A lease to ask for, and the place of its key.
-type Wanted<Ld> = (usize, Registered<LeaseId, Led<Ld>>);
+/// A lease to ask for, the place of its key, and the key.
+type Wanted<Ld> = (usize, Registered<LeaseId, Led<Ld>>, String);
 
 impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
     /// Many rows, in the order asked; a key asked twice is read once and answered twice.
@@ -179,7 +180,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         keys: &[Ld::Key],
         written: Written<'_>,
     ) -> LookMany<Ld::Value> {
-        let texts: Vec<String> = keys.iter().map(|key| self.space.key(key)).collect();
+        let texts: Vec<KeyText> = keys.iter().map(|key| self.space.text(key)).collect();
         let deadline = remote.deadline();
         let mut look =
             LookMany { texts, deadline, answered: false, rows: Vec::new(), free: Vec::new(), unusable: Vec::new() };
@@ -233,13 +234,13 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         look: LookMany<Ld::Value>,
         written: Written<'_>,
     ) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
-        let LookMany { mut texts, deadline, answered, mut rows, free, unusable } = look;
+        let LookMany { texts, deadline, answered, mut rows, free, unusable } = look;
         if !answered {
             self.counters.bypassed.add(keys.len() as u64);
             self.counters.loads.add(keys.len() as u64);
             return self.select(keys).await;
         }
-        let mut leases = self.lease_many(remote, &mut texts, free, &mut rows, written, deadline).await;
+        let mut leases = self.lease_many(remote, &texts, free, &mut rows, written, deadline).await;
         leases.extend(self.replace_many(remote, &texts, unusable, &mut rows, written, deadline).await);
         let missing: Vec<usize> = (0..keys.len()).filter(|place| rows[*place].is_none()).collect();
         self.counters.l2_hits.add((keys.len() - missing.len()) as u64);
@@ -255,14 +256,14 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let loaded = match self.load_many(&wanted).await {
             Ok(loaded) => loaded,
             Err(error) => {
-                self.give_back(remote, texts, leases, &error);
+                self.give_back(remote, leases, &error);
                 return Err(error);
             }
         };
         missing.into_iter().zip(loaded).for_each(|(place, loaded)| rows[place] = Some(loaded));
         let mut rows: Vec<_> = rows.into_iter().flatten().collect();
         leases.iter().for_each(|(place, lease)| rows[*place].token = Some(lease.registered.key().token));
-        self.fill_many(remote, texts, leases, &rows);
+        self.fill_many(remote, leases, &rows);
         Ok(rows)
     }
 
@@ -270,7 +271,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     async fn lease_many(
         self: &Arc<Self>,
         remote: &Remote<L>,
-        texts: &mut [String],
+        texts: &[KeyText],
         free: Vec<usize>,
         rows: &mut [Option<Loaded<Ld::Value>>],
         written: Written<'_>,
@@ -280,20 +281,20 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
             return Vec::new();
         }
         let token = self.new_token();
-        let wanted: Vec<_> = free.into_iter().map(|place| (place, self.new_lease(token, &texts[place]))).collect();
-        let asked: Vec<_> = wanted.iter().map(|(place, _)| (std::mem::take(&mut texts[*place]), token)).collect();
+        let registered: Vec<_> = free.iter().map(|place| self.new_lease(token, &texts[*place])).collect();
+        let asked: Vec<_> = free.iter().map(|place| (texts[*place].to_owned(), token)).collect();
         let lasts = self.manager.config().load_timeout;
-        let replies = remote.lease_many(&asked, lasts, deadline).await;
-        wanted.iter().zip(asked).for_each(|((place, _), (text, _))| texts[*place] = text);
-        let Ok(replies) = replies else { return Vec::new() };
-        self.granted(texts, wanted.into_iter().zip(replies), rows, written)
+        let Ok(replies) = remote.lease_many(&asked, lasts, deadline).await else { return Vec::new() };
+        let wanted =
+            free.into_iter().zip(registered).zip(asked).map(|((place, lease), (text, _))| (place, lease, text));
+        self.granted(wanted.zip(replies), rows, written)
     }
 
     /// One round of leases over what must not be served, at the places given with how it begins.
     async fn replace_many(
         self: &Arc<Self>,
         remote: &Remote<L>,
-        texts: &[String],
+        texts: &[KeyText],
         unusable: Vec<(usize, Vec<u8>)>,
         rows: &mut [Option<Loaded<Ld::Value>>],
         written: Written<'_>,
@@ -302,31 +303,30 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         if unusable.is_empty() {
             return Vec::new();
         }
-        let (mut wanted, mut asked) = (Vec::with_capacity(unusable.len()), Vec::with_capacity(unusable.len()));
+        let (mut registered, mut asked) = (Vec::with_capacity(unusable.len()), Vec::with_capacity(unusable.len()));
         let token = self.new_token();
         for (place, seen) in unusable {
-            let lease = self.new_lease(token, &texts[place]);
-            asked.push((texts[place].clone(), seen, token));
-            wanted.push((place, lease));
+            registered.push((place, self.new_lease(token, &texts[place])));
+            asked.push((texts[place].to_owned(), seen, token));
         }
         let lasts = self.manager.config().load_timeout;
         let Ok(replies) = remote.replace_many(&asked, lasts, deadline).await else { return Vec::new() };
-        self.granted(texts, wanted.into_iter().zip(replies), rows, written)
+        let wanted = registered.into_iter().zip(asked).map(|((place, lease), (text, ..))| (place, lease, text));
+        self.granted(wanted.zip(replies), rows, written)
     }
 
     /// The leases that were granted; rows that stand there instead go into `rows`.
     fn granted(
         &self,
-        texts: &[String],
         replies: impl Iterator<Item = (Wanted<Ld>, LeaseReply)>,
         rows: &mut [Option<Loaded<Ld::Value>>],
         written: Written<'_>,
     ) -> Vec<(usize, Lease<Ld>)> {
         let mut leases = Vec::with_capacity(replies.size_hint().0);
-        for ((place, registered), reply) in replies {
+        for ((place, registered, text), reply) in replies {
             match reply {
-                LeaseReply::Granted(incarnation) => leases.push((place, Lease { registered, incarnation })),
-                LeaseReply::Taken(reply) => match self.see(&texts[place], &reply) {
+                LeaseReply::Granted(incarnation) => leases.push((place, Lease { registered, text, incarnation })),
+                LeaseReply::Taken(reply) => match self.see(&text, &reply) {
                     Seen::Row(loaded) => rows[place] = Some(loaded),
                     Seen::Writing => written(place),
                     Seen::Free | Seen::Leased(_) | Seen::Unusable(_) => {}
@@ -337,22 +337,15 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     }
 
     /// Publishes what was loaded and fills it, behind the caller's back.
-    fn fill_many(
-        self: &Arc<Self>,
-        remote: &Remote<L>,
-        mut texts: Vec<String>,
-        leases: Vec<(usize, Lease<Ld>)>,
-        rows: &[Loaded<Ld::Value>],
-    ) {
+    fn fill_many(self: &Arc<Self>, remote: &Remote<L>, leases: Vec<(usize, Lease<Ld>)>, rows: &[Loaded<Ld::Value>]) {
         if leases.is_empty() {
             return;
         }
         let (mut fills, mut absent) = (Vec::with_capacity(leases.len()), Vec::new());
         for (place, lease) in leases {
-            let Lease { registered, incarnation } = lease;
+            let Lease { registered, text, incarnation } = lease;
             let row = rows[place].row.clone();
             registered.leader.publish((Ok(row.clone()), incarnation));
-            let text = std::mem::take(&mut texts[place]);
             match rows[place].keep {
                 Some(keep) => fills.push((registered, text, row, keep, incarnation)),
                 None => absent.push((registered, text)),
@@ -376,13 +369,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     }
 
     /// Publishes a failure and gives the leases back.
-    fn give_back(
-        self: &Arc<Self>,
-        remote: &Remote<L>,
-        mut texts: Vec<String>,
-        leases: Vec<(usize, Lease<Ld>)>,
-        error: &Ld::Error,
-    ) {
+    fn give_back(self: &Arc<Self>, remote: &Remote<L>, mut leases: Vec<(usize, Lease<Ld>)>, error: &Ld::Error) {
         if leases.is_empty() {
             return;
         }
@@ -394,8 +381,8 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let (inner, remote) = (Arc::clone(self), remote.clone());
         self.manager.in_background(async move {
             let given_up = leases
-                .iter()
-                .map(|(place, lease)| (std::mem::take(&mut texts[*place]), lease.registered.key().token))
+                .iter_mut()
+                .map(|(_, lease)| (std::mem::take(&mut lease.text), lease.registered.key().token))
                 .collect();
             inner.release(&remote, given_up).await;
         });
@@ -426,7 +413,7 @@ const FILLED_AT_ONCE: usize = 256;
 
 /// What a first look at many keys ended with.
 struct LookMany<V> {
-    texts: Vec<String>,
+    texts: Vec<KeyText>,
     /// By when the read has to be over with Redis.
     deadline: Instant,
     /// Whether Redis answered at all; without, the rest is empty.
@@ -441,5 +428,6 @@ struct LookMany<V> {
 /// A lease that was granted, and by which server.
 struct Lease<Ld: Loader> {
     registered: Registered<LeaseId, Led<Ld>>,
+    text: String,
     incarnation: Incarnation,
 }

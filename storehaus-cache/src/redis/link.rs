@@ -178,7 +178,7 @@ fn commands(mut bytes: &[u8]) -> Vec<Cmd> {
         let mut command = Cmd::new();
         for part in parts {
             if let Value::Bulk(part) = part {
-                command.arg(part);
+                command.arg(&part[..]);
             }
         }
         commands.push(command);
@@ -193,8 +193,8 @@ fn value(answer: redis::Value) -> Value {
     match answer {
         Answer::Nil => Value::Nil,
         Answer::Int(n) => Value::Int(n),
-        Answer::BulkString(bytes) => Value::Bulk(bytes),
-        Answer::VerbatimString { text, .. } => Value::Bulk(text.into_bytes()),
+        Answer::BulkString(bytes) => Value::Bulk(bytes.into()),
+        Answer::VerbatimString { text, .. } => Value::Bulk(text.into_bytes().into()),
         Answer::Array(items) => Value::Array(items.into_iter().map(value).collect()),
         Answer::Okay => Value::Text("OK".to_owned()),
         Answer::SimpleString(text) => Value::Text(text),

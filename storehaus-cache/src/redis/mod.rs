@@ -22,6 +22,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bb8_redis::bb8;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
@@ -244,7 +245,7 @@ impl L2 for RedisTier {
         self.read_by(deadline, head(key)).await.map(|reply| reply.map(shown))
     }
 
-    async fn get_many(&self, keys: &[String]) -> Result<ManyReply, L2Error> {
+    async fn get_many<K: AsRef<str> + Sync>(&self, keys: &[K]) -> Result<ManyReply, L2Error> {
         if keys.is_empty() {
             return Ok(ManyReply { bytes: Vec::new(), incarnation: 0 });
         }
@@ -255,7 +256,7 @@ impl L2 for RedisTier {
         let encode = |out: &mut Vec<u8>| {
             begin(out, 1 + keys.len());
             argument(out, b"MGET");
-            keys.iter().for_each(|key| argument(out, key.as_bytes()));
+            keys.iter().for_each(|key| argument(out, key.as_ref().as_bytes()));
         };
         let (bytes, incarnation) = self.read(encode, decode).await?;
         Ok(ManyReply { bytes, incarnation })
@@ -370,7 +371,7 @@ impl L2 for RedisTier {
 
     async fn delete_matching(&self, glob: &str) -> Result<u64, L2Error> {
         let (_, link) = self.slots.link().await?;
-        let mut cursor = b"0".to_vec();
+        let mut cursor = Bytes::from_static(b"0");
         let mut removed = 0;
         loop {
             let scan = [b"SCAN", &cursor[..], b"MATCH", glob.as_bytes(), b"COUNT", SCAN_COUNT];
@@ -383,7 +384,7 @@ impl L2 for RedisTier {
                     removed += link.trust(answer.and_then(cleared))?.removed;
                 }
             }
-            if next == b"0" {
+            if next == b"0"[..] {
                 return Ok(removed);
             }
             cursor = next;
@@ -427,7 +428,7 @@ fn shown(reply: Reply) -> Reply {
     Reply { bytes: reply.bytes.filter(|bytes| !bytes.is_empty()), ..reply }
 }
 
-fn reply(read: Result<(Option<Vec<u8>>, Incarnation), L2Error>) -> Result<Reply, L2Error> {
+fn reply(read: Result<(Option<Bytes>, Incarnation), L2Error>) -> Result<Reply, L2Error> {
     read.map(|(bytes, incarnation)| Reply { bytes, incarnation })
 }
 
@@ -444,7 +445,7 @@ fn lease_reply(value: Value, incarnation: Incarnation) -> Result<LeaseReply, L2E
     Ok(leased(bytes(value)?, incarnation))
 }
 
-fn leased(content: Option<Vec<u8>>, incarnation: Incarnation) -> LeaseReply {
+fn leased(content: Option<Bytes>, incarnation: Incarnation) -> LeaseReply {
     match content {
         None => LeaseReply::Granted(incarnation),
         taken => LeaseReply::Taken(Reply { bytes: taken, incarnation }),
@@ -462,7 +463,7 @@ fn explain_lease(error: L2Error) -> L2Error {
 }
 
 /// The next cursor and the keys of one step of `SCAN`.
-fn scanned(value: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>), L2Error> {
+fn scanned(value: Value) -> Result<(Bytes, Vec<Bytes>), L2Error> {
     let Value::Array(parts) = value else { return Err(unexpected()) };
     match <[Value; 2]>::try_from(parts) {
         Ok([Value::Bulk(next), Value::Array(found)]) => {
@@ -473,7 +474,7 @@ fn scanned(value: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>), L2Error> {
     }
 }
 
-fn bytes(value: Value) -> Result<Option<Vec<u8>>, L2Error> {
+fn bytes(value: Value) -> Result<Option<Bytes>, L2Error> {
     match value {
         Value::Nil => Ok(None),
         Value::Bulk(bytes) => Ok(Some(bytes)),

@@ -3,12 +3,14 @@
 //! Replies come from a server that may be broken or hostile: no length in them makes anything be allocated before the
 //! bytes are there, nesting is bounded, and a reply that arrives in parts is measured once.
 
+use bytes::Bytes;
+
 /// A reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Nil,
     Int(i64),
-    Bulk(Vec<u8>),
+    Bulk(Bytes),
     Text(String),
     Error(String),
     Array(Vec<Self>),
@@ -121,7 +123,13 @@ impl Measure {
             }
             if self.depth == 0 {
                 self.at = 0;
-                let value = build(bytes, &mut 0).ok_or(Malformed)?;
+                let value = if end < SHARED_FROM {
+                    build(bytes, &mut 0, &|body| Bytes::copy_from_slice(body))
+                } else {
+                    let reply = Bytes::copy_from_slice(&bytes[..end]);
+                    build(&reply, &mut 0, &|body| reply.slice_ref(body))
+                }
+                .ok_or(Malformed)?;
                 return Ok(Some((value, end)));
             }
         }
@@ -161,7 +169,7 @@ fn element(bytes: &[u8], at: usize) -> Result<Option<(usize, usize)>, Malformed>
 }
 
 /// The reply at `at`, which was measured.
-fn build(bytes: &[u8], at: &mut usize) -> Option<Value> {
+fn build(bytes: &[u8], at: &mut usize, own: &impl Fn(&[u8]) -> Bytes) -> Option<Value> {
     let kind = *bytes.get(*at)?;
     let (line, next) = line(bytes, *at + 1).ok()??;
     *at = next;
@@ -173,12 +181,12 @@ fn build(bytes: &[u8], at: &mut usize) -> Option<Value> {
             Ok(length) => {
                 let body = bytes.get(next..next + length)?;
                 *at = next + length + 2;
-                Value::Bulk(body.to_vec())
+                Value::Bulk(own(body))
             }
             Err(_) => Value::Nil,
         },
         b'*' => match usize::try_from(integer(line).ok()?) {
-            Ok(count) => Value::Array((0..count).map(|_| build(bytes, at)).collect::<Option<_>>()?),
+            Ok(count) => Value::Array((0..count).map(|_| build(bytes, at, own)).collect::<Option<_>>()?),
             Err(_) => Value::Nil,
         },
         _ => return None,
@@ -224,6 +232,8 @@ const MAX_BULK: i64 = 512 << 20;
 /// Far more than any command here asks for.
 const MAX_ITEMS: i64 = 1 << 24;
 const MAX_DEPTH: usize = 8;
+/// The parts of a reply from so many bytes on share one allocation.
+const SHARED_FROM: usize = 4 << 10;
 const MAX_LINE: usize = 64 << 10;
 
 #[cfg(test)]
@@ -254,7 +264,7 @@ mod tests {
         let leaf = prop_oneof![
             Just(Value::Nil),
             (-i64::MAX..).prop_map(Value::Int),
-            proptest::collection::vec(any::<u8>(), 0..80).prop_map(Value::Bulk),
+            proptest::collection::vec(any::<u8>(), 0..80).prop_map(|bytes| Value::Bulk(bytes.into())),
             "[ -~]{0,40}".prop_map(Value::Text),
             "[A-Z]{1,9} [ -~]{0,40}".prop_map(Value::Error),
         ];
@@ -300,6 +310,23 @@ mod tests {
                 prop_assert_eq!(parts.parse(text.as_bytes()), whole);
             }
         }
+    }
+
+    #[test]
+    fn a_large_reply_is_read_back_from_any_cut() {
+        let part = |n: usize| Value::Bulk(vec![n as u8; n % 300].into());
+        let items = [Value::Nil, Value::Text("OK".to_owned()), Value::Array(vec![part(7), Value::Nil])];
+        let reply = Value::Array((0..SHARED_FROM / 10).map(part).chain(items).collect());
+        let mut bytes = Vec::new();
+        write(&reply, &mut bytes);
+        assert!(bytes.len() > SHARED_FROM);
+        let length = bytes.len();
+        bytes.extend_from_slice(b"+next");
+        let mut grown = Measure::default();
+        for cut in (0..length).step_by(777) {
+            assert_eq!(grown.parse(&bytes[..cut]), Ok(None));
+        }
+        assert_eq!(grown.parse(&bytes), Ok(Some((reply, length))));
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl<L: L2> Remote<L> {
     ///
     /// # Errors
     /// Why the tier has no answer.
-    pub async fn get_many(&self, keys: &[String], deadline: Instant) -> Result<ManyReply, Bypass> {
+    pub async fn get_many<K: AsRef<str> + Sync>(&self, keys: &[K], deadline: Instant) -> Result<ManyReply, Bypass> {
         self.inner.run(deadline, None, self.inner.l2.get_many(keys)).await
     }
 

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use storehaus_cache::codec::header::{self, Content, Expected, Millis, Token};
-use storehaus_cache::l2::{Claim, Cleared, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Messages, Reply};
+use storehaus_cache::l2::{
+    Bytes, Claim, Cleared, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Messages, Reply,
+};
 use storehaus_cache::loader::{Aborted, Loader, Rows};
 use storehaus_cache::record::{RecordCache, StoreInfo, Tiers};
 use storehaus_cache::{CacheConfig, CacheManager, CacheParams, L1};
@@ -126,7 +128,7 @@ impl State {
         let mut keys = self.keys.lock().unwrap();
         match self.held(&mut keys, key) {
             Some(found) if !over.is_some_and(|seen| found.starts_with(seen)) => {
-                LeaseReply::Taken(Reply { bytes: Some(found), incarnation: self.incarnation() })
+                LeaseReply::Taken(Reply { bytes: Some(found.into()), incarnation: self.incarnation() })
             }
             _ => {
                 keys.insert(key.to_owned(), token.to_lease().to_vec());
@@ -145,13 +147,13 @@ impl L2 for Shelf {
         }
         let shown = self.0.next_get.lock().unwrap().take();
         let bytes = shown.or_else(|| self.0.held(&mut self.0.keys.lock().unwrap(), key));
-        Ok(Reply { bytes, incarnation: self.0.incarnation() })
+        Ok(Reply { bytes: bytes.map(Bytes::from), incarnation: self.0.incarnation() })
     }
 
-    async fn get_many(&self, keys: &[String]) -> Result<ManyReply, L2Error> {
+    async fn get_many<K: AsRef<str> + Sync>(&self, keys: &[K]) -> Result<ManyReply, L2Error> {
         self.0.many_gets.fetch_add(1, Ordering::SeqCst);
         let mut held = self.0.keys.lock().unwrap();
-        let bytes = keys.iter().map(|key| self.0.held(&mut held, key)).collect();
+        let bytes = keys.iter().map(|key| self.0.held(&mut held, key.as_ref()).map(Bytes::from)).collect();
         Ok(ManyReply { bytes, incarnation: self.0.incarnation() })
     }
 

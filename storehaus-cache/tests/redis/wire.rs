@@ -106,7 +106,7 @@ async fn reads_that_are_given_up_take_no_answers_along() {
         // Polled once, so that it is sent, and dropped.
         let given_up = format!("k{}", (round + 1) % 20);
         assert!(tier.get_by(&given_up, patient()).now_or_never().is_none());
-        assert_eq!(tier.get_by(&key, patient()).await.unwrap().unwrap().bytes, Some(key.into_bytes()));
+        assert_eq!(tier.get_by(&key, patient()).await.unwrap().unwrap().bytes, Some(key.into()));
     }
     assert_eq!(tier.open_connections(), 1);
 }
@@ -122,7 +122,7 @@ async fn the_user_and_the_database_of_the_url_are_used() {
     assert_eq!(named.fill(&[fill("k", lease, b"v")]).await, Ok(vec![true]));
     assert_eq!(server.tier().get("k").await.unwrap().bytes, None, "it is in another database");
     let third = tier(&format!("redis://127.0.0.1:{}/3", server.port), 1);
-    assert_eq!(third.get("k").await.unwrap().bytes, Some(b"v".to_vec()));
+    assert_eq!(third.get("k").await.unwrap().bytes, Some("v".into()));
     let error = tier(&format!("redis://127.0.0.1:{}/99", server.port), 1).get("k").await.unwrap_err();
     assert!(error.to_string().contains("DB index is out of range"), "{error}");
     let error = tier(&format!("redis://:canary@127.0.0.1:{}/", Server::start(&[]).port), 1).get("k").await;
@@ -140,10 +140,10 @@ async fn sockets_of_the_machine_work_as_well() {
     let granted = remote.lease("app:k", lease, TTL, patient()).await.unwrap();
     assert!(matches!(granted, storehaus_cache::l2::LeaseReply::Granted(id) if id != 0));
     assert_eq!(remote.fill(&[fill("app:k", lease, b"v\r\n\0")], patient()).await, Ok(vec![true]));
-    assert_eq!(remote.get("app:k", patient()).await.unwrap().bytes, Some(b"v\r\n\0".to_vec()));
+    assert_eq!(remote.get("app:k", patient()).await.unwrap().bytes, Some("v\r\n\0".into()));
     let keys = vec!["app:k".to_owned(), "app:l".to_owned()];
     let many = remote.get_many(&keys, patient()).await.unwrap();
-    assert_eq!(many.bytes, [Some(b"v\r\n\0".to_vec()), None]);
+    assert_eq!(many.bytes, [Some("v\r\n\0".into()), None]);
     remote.invalidate(crate::server::claims(&["app:k"], None)).await;
     assert_eq!(remote.get("app:k", patient()).await.unwrap().bytes, None);
     std::fs::remove_dir_all(&directory).unwrap();

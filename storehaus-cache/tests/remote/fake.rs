@@ -80,10 +80,10 @@ impl Script {
 impl L2 for Fake {
     async fn get(&self, key: &str) -> Result<Reply, L2Error> {
         self.0.reads.play().await?;
-        Ok(Reply { bytes: self.0.store.lock().unwrap().get(key).cloned(), incarnation: 1 })
+        Ok(Reply { bytes: self.0.store.lock().unwrap().get(key).cloned().map(Into::into), incarnation: 1 })
     }
 
-    async fn get_many(&self, keys: &[String]) -> Result<ManyReply, L2Error> {
+    async fn get_many<K: AsRef<str> + Sync>(&self, keys: &[K]) -> Result<ManyReply, L2Error> {
         self.0.reads.play().await?;
         Ok(ManyReply { bytes: vec![None; keys.len()], incarnation: 1 })
     }
@@ -168,7 +168,7 @@ pub(super) fn refused(code: &str) -> Answer {
 }
 
 pub(super) async fn read(remote: &Remote<Fake>) -> Result<Option<Vec<u8>>, Bypass> {
-    remote.get("k", remote.deadline()).await.map(|reply| reply.bytes)
+    remote.get("k", remote.deadline()).await.map(|reply| reply.bytes.map(Vec::from))
 }
 
 /// Collects the events of the current thread.

@@ -74,7 +74,7 @@ async fn answers_find_their_commands_however_they_are_cut() {
         scene.reply(&replies[cut..]).await;
         assert_eq!(soon(one).await, text("a"));
         let array = Value::Array(vec![Value::Int(1), Value::Nil]);
-        let three = vec![Value::Bulk(b"b\r\n".to_vec()), array, Value::Error("ERR c".to_owned())];
+        let three = vec![Value::Bulk((&b"b\r\n"[..]).into()), array, Value::Error("ERR c".to_owned())];
         assert_eq!(soon(many).await, Ok(three), "cut at {cut}");
         assert_eq!(soon(last).await, text("d"));
         assert_eq!(scene.wire.in_flight(), 0);
@@ -269,7 +269,7 @@ async fn large_answers_and_large_commands_arrive_whole() {
     let answer = format!("*2\r\n${}\r\n{large}\r\n:7\r\n", large.len());
     let written = tokio::spawn(async move { writer.write_all(answer.as_bytes()).await });
     let Ok(Value::Array(items)) = soon(asked).await else { panic!("no answer") };
-    assert_eq!(items, [Value::Bulk(large.into_bytes()), Value::Int(7)]);
+    assert_eq!(items, [Value::Bulk(large.into()), Value::Int(7)]);
     written.await.unwrap().unwrap();
     assert!(!scene.driver.is_finished());
 }
@@ -315,7 +315,7 @@ async fn many_callers_on_many_threads_get_their_own_answers() {
                         if number % 7 == caller % 7 {
                             drop(asked);
                         } else {
-                            assert_eq!(asked.await, Ok(Value::Bulk(name.into_bytes())));
+                            assert_eq!(asked.await, Ok(Value::Bulk(name.into())));
                         }
                     }
                 })
