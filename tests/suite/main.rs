@@ -11,6 +11,7 @@
 //! | [`lending`] | connections between operations and the pool |
 //! | [`manual`] | the manual cache API, statistics, health |
 //! | [`cost`] | how many statements and Redis commands each operation takes |
+//! | [`gather`] | reads of single rows that come together |
 //! | [`inspect`] | the cache of one store by hand, what it says of an entry, the auditor |
 //! | [`outage`] | Redis away, restarted, silent |
 //! | [`outbox`] | changes past the stores, and writers that are gone |
@@ -26,6 +27,7 @@ mod batch;
 mod columns;
 mod cost;
 mod crud;
+mod gather;
 mod inspect;
 mod keys;
 mod lending;

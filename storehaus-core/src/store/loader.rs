@@ -4,26 +4,49 @@ use std::sync::Arc;
 
 use storehaus_cache::loader::{Aborted, Loader};
 
+use super::gather::{Gather, Part};
 use super::statement;
-use crate::backend::Backend;
+use crate::backend::{Backend, Dialect};
 use crate::error::{Context, Result, StorehausError};
 use crate::lend::Lender;
-use crate::model::Persist;
+use crate::model::{Model, Persist};
 use crate::sql::Statements;
 
 /// Loads rows on a connection of the pool, outside any transaction.
-pub(crate) struct TableLoader<T, DB: Backend> {
+pub(crate) struct TableLoader<T: Model, DB: Backend> {
     pub(super) lender: Lender<DB>,
     pub(super) sql: Arc<Statements<T, DB>>,
+    gather: Gather<T>,
 }
 
 impl<T: Persist<DB>, DB: Backend> TableLoader<T, DB> {
     pub(super) fn new(lender: Lender<DB>) -> Self {
-        Self { lender, sql: Arc::new(Statements::new()) }
+        Self { lender, sql: Arc::new(Statements::new()), gather: Gather::new() }
     }
 }
 
 impl<T: Persist<DB>, DB: Backend> TableLoader<T, DB> {
+    async fn select_one(&self, context: Context, key: &T::Key) -> Result<Option<T>> {
+        let mut asked = false;
+        loop {
+            match self.read(context, asked, async |conn, sql| statement::select_one(conn, sql, key).await).await {
+                // Lost under the statement: another connection may be had, and a read may be repeated.
+                Err(StorehausError::Unavailable(_)) if !asked => asked = true,
+                row => return row,
+            }
+        }
+    }
+
+    async fn select_many(&self, context: Context, keys: &[T::Key]) -> Result<Vec<(T::Key, T)>> {
+        let mut asked = false;
+        loop {
+            match self.read(context, asked, async |conn, sql| statement::select_many(conn, sql, keys).await).await {
+                Err(StorehausError::Unavailable(_)) if !asked => asked = true,
+                rows => return Ok(rows?.into_iter().map(|row| (row.key(), row)).collect()),
+            }
+        }
+    }
+
     /// Reads on a lent connection, with `asked` on one that answered just now. Dropped before its end, it closes the
     /// connection.
     pub(super) async fn read<R>(
@@ -41,9 +64,9 @@ impl<T: Persist<DB>, DB: Backend> TableLoader<T, DB> {
     }
 }
 
-impl<T, DB: Backend> Clone for TableLoader<T, DB> {
+impl<T: Model, DB: Backend> Clone for TableLoader<T, DB> {
     fn clone(&self) -> Self {
-        Self { lender: self.lender.clone(), sql: Arc::clone(&self.sql) }
+        Self { lender: self.lender.clone(), sql: Arc::clone(&self.sql), gather: self.gather.clone() }
     }
 }
 
@@ -54,25 +77,28 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
 
     async fn load(&self, key: &T::Key) -> Result<Option<T>> {
         let context = Context::read(T::TABLE.name, "get_by_id");
-        let mut asked = false;
-        loop {
-            match self.read(context, asked, async |conn, sql| statement::select_one(conn, sql, key).await).await {
-                // Lost under the statement: another connection may be had, and a read may be repeated.
-                Err(StorehausError::Unavailable(_)) if !asked => asked = true,
-                row => return row,
+        // A statement for many has arrays on Postgres, and SQLite is no journey away.
+        if DB::DIALECT == Dialect::Sqlite {
+            return self.select_one(context, key).await;
+        }
+        let (_under_way, part) = self.gather.join(key);
+        if let Some(Part { first, answer }) = part {
+            if let Some(first) = first {
+                tokio::task::yield_now().await;
+                if let Some(gathered) = first.close() {
+                    let rows = self.select_many(context, &gathered.keys()).await;
+                    gathered.answer(rows);
+                }
+            }
+            if let Ok(row) = answer.await {
+                return row;
             }
         }
+        self.select_one(context, key).await
     }
 
     async fn load_many(&self, keys: &[T::Key]) -> Result<Vec<(T::Key, T)>> {
-        let context = Context::read(T::TABLE.name, "get_many");
-        let mut asked = false;
-        loop {
-            match self.read(context, asked, async |conn, sql| statement::select_many(conn, sql, keys).await).await {
-                Err(StorehausError::Unavailable(_)) if !asked => asked = true,
-                rows => return Ok(rows?.into_iter().map(|row| (row.key(), row)).collect()),
-            }
-        }
+        self.select_many(Context::read(T::TABLE.name, "get_many"), keys).await
     }
 
     fn is_key_of(&self, key: &T::Key, row: &T) -> bool {

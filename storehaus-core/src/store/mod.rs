@@ -2,6 +2,7 @@
 
 mod batch;
 mod cache;
+mod gather;
 mod loader;
 mod on;
 mod read;

@@ -1,0 +1,134 @@
+//! Reads of single rows that come together.
+
+use std::pin::pin;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use storehaus::prelude::*;
+use storehaus::sqlx::{SqlSafeStr as _, Transaction};
+
+use crate::models::{Doc, Item, doc, item};
+use crate::world::{TestDb, World, suite};
+
+/// Items with the keys from 1 on.
+async fn items<DB: TestDb>(world: &World<DB>, count: i64) -> GenericStore<Item, DB>
+where
+    Item: storehaus::model::Persist<DB>,
+{
+    world.haus.create_missing_tables::<(Item,)>().await.unwrap();
+    let items = world.haus.store::<Item>();
+    items.create_many((1..=count).map(|n| item(n, &n.to_string())).collect()).await.unwrap();
+    world.statements();
+    items
+}
+
+/// Lets no read of items end before it does.
+async fn lock<DB: TestDb>(world: &World<DB>) -> Transaction<'static, DB> {
+    let mut held = world.haus.pool().begin().await.unwrap();
+    DB::run(&mut held, "LOCK TABLE items".into_sql_str()).await.unwrap();
+    held
+}
+
+/// How many rows or groups of rows were asked for.
+fn selects<DB: TestDb>(world: &World<DB>) -> usize {
+    world.statements().iter().filter(|text| text.starts_with("SELECT")).count()
+}
+
+/// What reads of items end with that come while nobody is answered.
+async fn together<DB: TestDb, F: Future>(world: &World<DB>, reads: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut reads = pin!(join_all(reads));
+    if !world.is_sqlite() {
+        let held = lock(world).await;
+        assert!(reads.as_mut().now_or_never().is_none());
+        held.rollback().await.unwrap();
+    }
+    reads.await
+}
+
+suite! {
+    once fn they_share_a_statement(world) {
+        let items = items(&world, 40).await;
+        // One is asked three times, one does not exist.
+        let ids: Vec<i64> = (1..=40).chain([7, 7, 99]).collect();
+        let found = together(&world, ids.iter().map(|id| items.get_by_id(id))).await;
+        for (id, found) in ids.iter().zip(found) {
+            let expected = (*id <= 40).then(|| item(*id, &id.to_string()));
+            assert_eq!(found.unwrap(), expected, "{id}");
+        }
+        // The first was alone.
+        assert_eq!(selects(&world), if world.is_sqlite() { ids.len() } else { 2 });
+        for id in [1i64, 2] {
+            items.get_by_id(&id).await.unwrap().unwrap();
+        }
+        assert_eq!(selects(&world), 2, "one after the other, each is alone");
+    }
+
+    once fn a_statement_is_for_so_many(world) {
+        let items = items(&world, 200).await;
+        let ids: Vec<i64> = (1..=200).collect();
+        let found = together(&world, ids.iter().map(|id| items.get_by_id(id))).await;
+        assert!(found.into_iter().zip(&ids).all(|(found, id)| found.unwrap().is_some_and(|item| item.id == *id)));
+        assert_eq!(selects(&world), if world.is_sqlite() { 200 } else { 1 + 4 });
+    }
+
+    once fn a_row_that_cannot_be_read_fails_its_own_read(world) {
+        if world.is_sqlite() {
+            return;
+        }
+        let items = items(&world, 9).await;
+        world.sql("ALTER TABLE items ALTER COLUMN stock DROP NOT NULL").await;
+        world.sql("UPDATE items SET stock = NULL WHERE id = 5").await;
+        let ids: Vec<i64> = (1..=9).collect();
+        for (found, id) in together(&world, ids.iter().map(|id| items.get_by_id(id))).await.into_iter().zip(ids) {
+            match found {
+                Ok(found) => assert_eq!(found, Some(item(id, &id.to_string()))),
+                Err(error) => assert!(id == 5 && matches!(error, StorehausError::SchemaMismatch(_)), "{id}: {error}"),
+            }
+        }
+    }
+
+    once fn what_the_database_takes_for_equal_is_found(world) {
+        if world.is_sqlite() {
+            return;
+        }
+        world.haus.create_missing_tables::<(Doc,)>().await.unwrap();
+        world.sql("CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)").await;
+        world.sql("ALTER TABLE docs ALTER COLUMN id TYPE text COLLATE caseless").await;
+        let docs = world.haus.store::<Doc>();
+        docs.create_many(vec![doc("a", "1"), doc("b", "2"), doc("c", "3")]).await.unwrap();
+        let ids = ["a", "b", "C", "c", "B", "none"];
+        let found = join_all(ids.iter().map(|id| docs.get_by_id(*id))).await;
+        let bodies: Vec<_> = found.into_iter().map(|found| found.unwrap().map(|doc| doc.body)).collect();
+        let some = |body: &str| Some(body.to_owned());
+        assert_eq!(bodies, [some("1"), some("2"), some("3"), some("3"), some("2"), None]);
+    }
+
+    once fn one_that_goes_away_takes_nobody_along(world) {
+        if world.is_sqlite() {
+            return;
+        }
+        let items = items(&world, 4).await;
+        let mut reads: Vec<_> = [1i64, 2, 3, 4].into_iter().map(|id| {
+            let items = items.clone();
+            async move { items.get_by_id(&id).await }.boxed()
+        }).collect();
+        let held = lock(&world).await;
+        for read in &mut reads {
+            assert!(read.as_mut().now_or_never().is_none());
+        }
+        // The first was alone, the second was to send the statement for the others.
+        drop(reads.remove(1));
+        held.rollback().await.unwrap();
+        for (found, id) in join_all(reads).await.into_iter().zip([1, 3, 4]) {
+            assert_eq!(found.unwrap().unwrap().id, id);
+        }
+    }
+
+    once fn without_a_database_each_is_told(world) {
+        let items = items(&world, 9).await;
+        items.pool().close().await;
+        for found in join_all([1i64, 2, 3, 4].iter().map(|id| items.get_by_id(id))).await {
+            assert!(matches!(found, Err(StorehausError::Unavailable(_))), "{found:?}");
+        }
+    }
+}
