@@ -15,6 +15,7 @@ mod audit;
 mod batch;
 mod change;
 mod explain;
+mod fill;
 mod handle;
 mod outside;
 mod shared;
@@ -24,8 +25,8 @@ use std::borrow::Borrow;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ use crate::remote::Remote;
 use crate::stats::Counters;
 pub use change::Change;
 use change::Scope;
+use fill::Filling;
 use handle::Handle;
 use shared::{Look, Seen};
 
@@ -115,6 +117,8 @@ struct Inner<Ld: Loader, L: L2> {
     next_token: AtomicU64,
     /// Leases granted since a row was found in Redis.
     misses_in_a_row: AtomicU64,
+    /// Rows that are to be stored by the next command; whoever puts in the first sees to it.
+    fills: Mutex<Vec<Filling<Ld>>>,
     counters: Arc<Counters>,
     ttl: Duration,
     negative_ttl: Option<Duration>,
@@ -235,6 +239,7 @@ impl<Ld: Loader, L: L2> RecordCache<Ld, L> {
             instance: manager.env().random(),
             next_token: AtomicU64::new(0),
             misses_in_a_row: AtomicU64::new(0),
+            fills: Mutex::default(),
             counters,
             ttl,
             negative_ttl,

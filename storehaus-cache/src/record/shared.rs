@@ -14,11 +14,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Found, Granted, Inner, LeaseId, Led, Loaded};
-use crate::codec::header::{self, Content, Expected, HEADER_BYTES, Millis, Mismatch, Stamp, Token};
-use crate::codec::{Cacheable, Encoder, from_bytes};
+use crate::codec::header::{self, Content, Expected, HEADER_BYTES, Millis, Mismatch, Token};
+use crate::codec::{Cacheable, from_bytes};
 use crate::flight::{Follower, Registered};
 use crate::key::KeyText;
-use crate::l2::{FOREIGN, Fill, Incarnation, L2, LeaseReply, Reply};
+use crate::l2::{FOREIGN, Incarnation, L2, LeaseReply, Reply};
 use crate::loader::Loader;
 use crate::remote::{Bypass, Remote};
 
@@ -54,10 +54,6 @@ enum Watched<V> {
     Nothing,
     Writing,
 }
-
-/// A row to be stored: the lease it was loaded under, its key, the row, how long it may be kept, and who granted the lease.
-pub(super) type Filling<Ld> =
-    (Registered<LeaseId, Led<Ld>>, String, Option<Arc<<Ld as Loader>::Value>>, Duration, Incarnation);
 
 /// What became of an attempt to load under a lease.
 enum Attempt<V> {
@@ -274,14 +270,13 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
                 inner.leases.remove(&registered.key());
             }
             registered.leader.publish((outcome, incarnation));
-            let keep = result.as_ref().ok().and_then(|loaded| loaded.keep.map(|keep| (loaded.row.clone(), keep)));
-            let filler = Arc::clone(&inner);
-            inner.manager.in_background(async move {
-                match keep {
-                    Some((row, keep)) => filler.fill(&remote, vec![(registered, text, row, keep, incarnation)]).await,
-                    None => filler.release(&remote, vec![(text, token)]).await,
+            match result.as_ref().ok().and_then(|loaded| loaded.keep.map(|keep| (loaded.row.clone(), keep))) {
+                Some((row, keep)) => inner.fill_soon(&remote, (registered, text, row, keep, incarnation)),
+                None => {
+                    let releaser = Arc::clone(&inner);
+                    inner.manager.in_background(async move { releaser.release(&remote, vec![(text, token)]).await });
                 }
-            });
+            }
             result.map(Attempt::Loaded)
         })
         .await
@@ -315,70 +310,6 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     pub(super) fn new_lease(&self, token: Token, text: &str) -> Registered<LeaseId, Led<Ld>> {
         let id = LeaseId { token, identity: header::identity(text) };
         Registered::new(&self.leases, id, self.leases.start(id))
-    }
-
-    /// Stores rows under their leases, in one round trip.
-    pub(super) async fn fill(&self, remote: &Remote<L>, rows: Vec<Filling<Ld>>) {
-        let limit = self.manager.config().max_value_bytes;
-        let now = self.wall();
-        let (mut fills, mut given_up) = (Vec::with_capacity(rows.len()), Vec::new());
-        // Until the values stand, who sees a lease finds its load.
-        let mut held = Vec::with_capacity(rows.len());
-        for (lease, key, row, ttl, incarnation) in rows {
-            let LeaseId { token, identity } = lease.key();
-            held.push(lease);
-            let stamp = Stamp {
-                schema: Ld::Value::SCHEMA,
-                identity,
-                incarnation,
-                token,
-                expires: now.plus(ttl),
-                refresh: now.plus(ttl),
-                filled: now,
-                absent: row.is_none(),
-            };
-            match self.value(&stamp, row.as_deref()) {
-                Some(value) if value.len() <= limit => fills.push(Fill { key, token, value, ttl }),
-                Some(_) => {
-                    self.counters.oversized.add(1);
-                    given_up.push((key, token));
-                }
-                None => given_up.push((key, token)),
-            }
-        }
-        if !fills.is_empty()
-            && let Ok(stored) = remote.fill(&fills, remote.background_deadline()).await
-        {
-            let stored = stored.into_iter().filter(|stored| *stored).count() as u64;
-            self.counters.fills.add(stored);
-            self.counters.fills_refused.add(fills.len() as u64 - stored);
-        }
-        if !given_up.is_empty() {
-            self.release(remote, given_up).await;
-        }
-    }
-
-    /// Gives leases back. One that cannot be given back ends by itself when its time is over.
-    pub(super) async fn release(&self, remote: &Remote<L>, leases: Vec<(String, Token)>) {
-        if remote.release(&leases, remote.background_deadline()).await.is_err() {
-            tracing::debug!(count = leases.len(), "leases were not given back; they expire");
-        }
-    }
-
-    /// The bytes of an entry; `None` when the row cannot be encoded.
-    fn value(&self, stamp: &Stamp, row: Option<&Ld::Value>) -> Option<Vec<u8>> {
-        let mut bytes = header::open(stamp, 256);
-        if let Some(row) = row {
-            let mut out = Encoder::over(bytes);
-            if let Err(error) = row.write(&mut out) {
-                self.counters.encode_errors.add(1);
-                tracing::warn!(store = self.space.store(), %error, "a row cannot be cached");
-                return None;
-            }
-            bytes = out.into_bytes();
-        }
-        header::seal(&mut bytes);
-        Some(bytes)
     }
 
     /// Waits while another process loads; asks the database without filling when that takes too long.

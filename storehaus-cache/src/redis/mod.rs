@@ -497,14 +497,14 @@ fn flags(value: Value) -> Result<Vec<bool>, L2Error> {
     }
 }
 
-/// Fills in calls of bounded size, each of one token: the server does nothing else during one.
+/// Fills in calls of bounded size: the server does nothing else during one.
 fn parts(fills: &[Fill]) -> impl Iterator<Item = &[Fill]> {
     let mut rest = fills;
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fits = |fill: &&Fill| {
             bytes += fill.value.len();
-            bytes <= BYTES_PER_CALL && fill.token == rest[0].token
+            bytes <= BYTES_PER_CALL
         };
         let len = rest.iter().take(script::KEYS_PER_CALL).take_while(fits).count().max(1).min(rest.len());
         let (part, others) = rest.split_at(len);

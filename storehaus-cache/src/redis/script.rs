@@ -54,13 +54,12 @@ impl Call<'_> {
     }
 }
 
-/// Stores each value whose lease still stands: per key 1 if it did, 0 if not. All of them were leased under the token of the
-/// first.
+/// Stores each value whose lease still stands: per key 1 if it did, 0 if not.
 pub(super) fn fill(fills: &[Fill]) -> Call<'_> {
-    let lease = fills.iter().take(1).map(|fill| Arg::Lease(fill.token));
+    let leases = once_if_same(fills.iter().map(|fill| fill.token)).into_iter().map(Arg::Lease);
     let lives = fills.iter().map(|fill| Arg::Number(millis(fill.ttl)));
     let values = fills.iter().map(|fill| Arg::Bytes(&fill.value));
-    call(&FILL, fills.iter().map(|fill| &fill.key), lease.chain(lives).chain(values).collect())
+    call(&FILL, fills.iter().map(|fill| &fill.key), leases.chain(lives).chain(values).collect())
 }
 
 /// Removes each lease that still stands: how many did.
@@ -87,17 +86,19 @@ pub(super) fn renew(keys: &[String], token: Token, ttl_millis: u64) -> Call<'_> 
 
 /// Removes everything but the intents of others: how many keys were removed, and under how many the own intent was gone.
 pub(super) fn clear<K: AsRef<[u8]>>(keys: &[(K, Option<Token>)]) -> Call<'_> {
-    let mut tokens: Vec<Option<Token>> = keys.iter().map(|(_, token)| *token).collect();
-    // One that is the same for all is said once.
-    tokens.dedup();
-    if tokens.len() > 1 {
-        tokens = keys.iter().map(|(_, token)| *token).collect();
-    }
+    let tokens = once_if_same(keys.iter().map(|(_, token)| *token));
     Call {
         script: &CLEAR,
         keys: keys.iter().map(|(key, _)| key.as_ref()).collect(),
         args: tokens.into_iter().map(|token| token.map_or(Arg::Bytes(b""), Arg::Token)).collect(),
     }
+}
+
+/// The tokens; one that is the same for all is said once.
+fn once_if_same<T: PartialEq>(tokens: impl Iterator<Item = T> + Clone) -> Vec<T> {
+    let mut distinct: Vec<T> = tokens.clone().collect();
+    distinct.dedup();
+    if distinct.len() > 1 { tokens.collect() } else { distinct }
 }
 
 /// Takes an intent away from each key: `OK`.
@@ -156,25 +157,26 @@ end
     };
 }
 
-/// The values come last, in the order of the keys.
+/// The lives and then the values come last, in the order of the keys.
 static FILL: LazyLock<Text> = LazyLock::new(|| {
     #[cfg(storehaus_broken)]
     if broken::is(Bug::FillAnyway) {
         return Text::new(
             "local stored = {}
 for at, key in ipairs(KEYS) do
-  redis.call('SET', key, ARGV[1 + #KEYS + at], 'PX', ARGV[1 + at])
+  redis.call('SET', key, ARGV[#ARGV - #KEYS + at], 'PX', ARGV[#ARGV - 2 * #KEYS + at])
   stored[at] = 1
 end
 return stored",
         );
     }
     Text::new(contents!(
-        "local call, args, lease, lives, stored = redis.pcall, ARGV, ARGV[1], 1 + #KEYS, {}
+        "local call, args, values, stored = redis.pcall, ARGV, #ARGV - #KEYS, {}
+local leases = values - #KEYS
 for at, key in ipairs(KEYS) do
   stored[at] = 0
-  if contents[at] == lease then
-    local done = call('SET', key, args[lives + at], 'PX', args[1 + at])
+  if contents[at] == args[leases == 1 and 1 or at] then
+    local done = call('SET', key, args[values + at], 'PX', args[leases + at])
     if done.err then return done end
     stored[at] = 1
   end
