@@ -1,152 +1,173 @@
-//! Reads of single rows that come together share one statement.
+//! Requests that come together and are sent together.
 //!
-//! A read that finds another under way waits one turn of the runtime before it sends its statement, and what comes
-//! meanwhile is asked for with it. A read that is alone waits for nothing, and none waits for more than that turn. The
-//! technique is that of Facebook's DataLoader.
+//! A request that finds another under way waits one turn of the runtime before it is sent, and what comes meanwhile goes
+//! with it. One that is alone waits for nothing, and none waits for more than that turn. The technique is that of
+//! Facebook's DataLoader.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::error::{Result, StorehausError};
-use crate::model::{AssignedBy, Model, ModelKey as _};
-
-/// The single-row reads of one store. Clones share them.
-pub(super) struct Gather<T: Model> {
-    shared: Arc<Shared<T>>,
+/// Requests `Q` of one kind, each with an answer `A`. Clones share them.
+pub(super) struct Gather<Q, A> {
+    shared: Arc<Shared<Q, A>>,
 }
 
-struct Shared<T: Model> {
-    /// What the next statements are for, one each; the last takes more.
-    next: Mutex<VecDeque<Waiting<T>>>,
-    /// How many reads are under way.
-    reads: AtomicUsize,
+struct Shared<Q, A> {
+    /// What is to be sent next, in pieces; the last takes more.
+    next: Mutex<VecDeque<Gathered<Q, A>>>,
+    /// How many requests are under way.
+    under_way: AtomicUsize,
+    /// How many requests a piece takes.
+    most: usize,
 }
 
-/// Who waits for which row.
-type Waiting<T> = HashMap<<T as Model>::Key, Vec<oneshot::Sender<Row<T>>>>;
+/// Requests to send together, each with who is to be told. Who is not, sends its own.
+pub(super) type Gathered<Q, A> = Vec<(Q, oneshot::Sender<A>)>;
 
-type Row<T> = Result<Option<T>>;
+/// A request that is under way, until this is dropped.
+pub(super) struct UnderWay<Q, A>(Gather<Q, A>);
 
-/// A read that is under way.
-pub(super) struct UnderWay<T: Model>(Gather<T>);
-
-/// A read that is asked for with others. Without an answer, it is to ask for itself.
-pub(super) struct Part<T: Model> {
-    /// The one to send a statement.
-    pub(super) first: Option<First<T>>,
-    pub(super) answer: oneshot::Receiver<Row<T>>,
+/// A request that goes with others.
+pub(super) struct Part<Q, A> {
+    /// For the one that is to send them.
+    pub(super) first: Option<First<Q, A>>,
+    /// Without one, the request is to be sent alone.
+    pub(super) answer: oneshot::Receiver<A>,
 }
 
-/// The right and duty to send the next statement. Dropped, there are no answers.
-pub(super) struct First<T: Model> {
-    gather: Gather<T>,
+/// The right and duty to send requests that have gathered. Dropped, they have no answer.
+pub(super) struct First<Q, A> {
+    gather: Gather<Q, A>,
     is_closed: bool,
 }
 
-/// The reads of one statement. Dropped, they have no answer.
-pub(super) struct Gathered<T: Model>(Waiting<T>);
-
-impl<T: Model> Gather<T> {
-    pub(super) fn new() -> Self {
-        Self { shared: Arc::new(Shared { next: Mutex::default(), reads: AtomicUsize::new(0) }) }
+impl<Q, A> Gather<Q, A> {
+    /// Sends at most so many requests together.
+    pub(super) fn new(most: usize) -> Self {
+        Self { shared: Arc::new(Shared { next: Mutex::default(), under_way: AtomicUsize::new(0), most }) }
     }
 
-    /// Begins a read; without a part it is alone.
-    pub(super) fn join(&self, key: &T::Key) -> (UnderWay<T>, Option<Part<T>>) {
-        let others = self.shared.reads.fetch_add(1, Ordering::Relaxed);
+    /// Begins a request; without a part it is alone.
+    pub(super) fn join(&self, request: impl FnOnce() -> Q) -> (UnderWay<Q, A>, Option<Part<Q, A>>) {
+        let others = self.shared.under_way.fetch_add(1, Ordering::Relaxed);
         let under_way = UnderWay(self.clone());
         if others == 0 {
             return (under_way, None);
         }
         let (sender, answer) = oneshot::channel();
-        let mut next = self.next();
-        let first = match next.back_mut().filter(|waiting| waiting.len() < MOST) {
-            Some(waiting) => {
-                waiting.entry(key.clone()).or_default().push(sender);
+        let request = (request(), sender);
+        let mut next = self.shared.next();
+        let first = match next.back_mut().filter(|piece| piece.len() < self.shared.most) {
+            Some(piece) => {
+                piece.push(request);
                 None
             }
             None => {
-                next.push_back(HashMap::from([(key.clone(), vec![sender])]));
+                next.push_back(vec![request]);
                 Some(First { gather: self.clone(), is_closed: false })
             }
         };
         drop(next);
         (under_way, Some(Part { first, answer }))
     }
+}
 
-    fn next(&self) -> MutexGuard<'_, VecDeque<Waiting<T>>> {
+impl<Q, A> Shared<Q, A> {
+    fn next(&self) -> MutexGuard<'_, VecDeque<Gathered<Q, A>>> {
         // Each critical section is one operation on the queue.
-        self.shared.next.lock().unwrap_or_else(PoisonError::into_inner)
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T: Model> Clone for Gather<T> {
+impl<Q, A> Clone for Gather<Q, A> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<T: Model> Drop for UnderWay<T> {
+impl<Q, A> Drop for UnderWay<Q, A> {
     fn drop(&mut self) {
-        self.0.shared.reads.fetch_sub(1, Ordering::Relaxed);
+        self.0.shared.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl<T: Model> First<T> {
-    /// The reads of one statement, unless it is one read alone. Who comes from now on is not among them.
-    pub(super) fn close(mut self) -> Option<Gathered<T>> {
+impl<Q, A> First<Q, A> {
+    /// Waits one turn of the runtime; what has come by then, unless it is one request alone. What comes from then on is
+    /// not among it.
+    pub(super) async fn gathered(mut self) -> Option<Gathered<Q, A>> {
+        tokio::task::yield_now().await;
         self.is_closed = true;
-        let waiting = self.gather.next().pop_front()?;
-        let reads: usize = waiting.values().map(Vec::len).sum();
-        (reads > 1).then_some(Gathered(waiting))
+        let piece = self.gather.shared.next().pop_front();
+        piece.filter(|piece| piece.len() > 1)
     }
 }
 
-impl<T: Model> Drop for First<T> {
+impl<Q, A> Drop for First<Q, A> {
     fn drop(&mut self) {
         if !self.is_closed {
-            self.gather.next().pop_front();
+            // Outside the lock: who waits is woken.
+            let piece = self.gather.shared.next().pop_front();
+            drop(piece);
         }
     }
 }
 
-impl<T: Model> Gathered<T> {
-    pub(super) fn keys(&self) -> Vec<T::Key> {
-        self.0.keys().cloned().collect()
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn part(gather: &Gather<u8, u8>, request: u8) -> (UnderWay<u8, u8>, Part<u8, u8>) {
+        let (under_way, part) = gather.join(|| request);
+        (under_way, part.expect("it is not alone"))
     }
 
-    /// Hands the rows out. Silent where the statement does not say what one for a single row would.
-    pub(super) fn answer(self, rows: Result<Vec<(T::Key, T)>>) {
-        let mut rows: HashMap<_, _> = match rows {
-            Ok(rows) => rows.into_iter().collect(),
-            // About the database as a whole, and not about one of the rows.
-            Err(error @ (StorehausError::Unavailable(_) | StorehausError::Timeout(_))) => {
-                return self.0.into_values().flatten().for_each(|answer| tell(answer, Err(error.clone())));
-            }
-            Err(_) => return,
-        };
-        for (key, mut answers) in self.0 {
-            let row = rows.remove(&key);
-            // The database may take texts for equal that are not: the row then came under its own key.
-            if row.is_none() && T::Key::ASSIGNED_BY == AssignedBy::Caller {
-                continue;
-            }
-            let last = answers.pop();
-            answers.into_iter().for_each(|answer| tell(answer, Ok(row.clone())));
-            if let Some(last) = last {
-                tell(last, Ok(row));
+    #[tokio::test]
+    async fn what_comes_in_one_turn_goes_together() {
+        let gather = Gather::new(3);
+        assert!(gather.join(|| 0).1.is_none(), "nothing is under way");
+        assert!(gather.join(|| 0).1.is_none(), "the first is over");
+        let (_alone, none) = gather.join(|| 0);
+        assert!(none.is_none());
+        let mut parts: Vec<_> = (1..=5).map(|request| part(&gather, request)).collect();
+        let firsts: Vec<_> = parts.iter_mut().map(|(_, part)| part.first.take()).collect();
+        let shown: Vec<_> = firsts.iter().map(Option::is_some).collect();
+        assert_eq!(shown, [true, false, false, true, false], "three are a piece");
+        for first in firsts.into_iter().flatten() {
+            for (request, sender) in first.gathered().await.unwrap() {
+                sender.send(10 * request).unwrap();
             }
         }
+        for (request, (_under_way, part)) in (1..).zip(parts) {
+            assert_eq!(part.answer.await, Ok(10 * request));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_stays_alone_sends_its_own() {
+        let gather = Gather::new(3);
+        let _alone = gather.join(|| 0);
+        let (_under_way, mut lonely) = part(&gather, 1);
+        assert!(lonely.first.take().unwrap().gathered().await.is_none());
+        assert!(lonely.answer.await.is_err());
+        // And the next one begins anew.
+        assert!(part(&gather, 2).1.first.is_some());
+    }
+
+    #[tokio::test]
+    async fn one_that_goes_away_takes_nobody_along() {
+        let gather = Gather::new(3);
+        let _alone = gather.join(|| 0);
+        let (_one, mut one) = part(&gather, 1);
+        let (_two, two) = part(&gather, 2);
+        let mut gathered = Box::pin(one.first.take().unwrap().gathered());
+        assert!(gathered.as_mut().now_or_never().is_none());
+        drop(gathered);
+        assert!(two.answer.await.is_err());
+        assert!(part(&gather, 3).1.first.is_some());
     }
 }
-
-fn tell<T>(answer: oneshot::Sender<Row<T>>, row: Row<T>) {
-    // Who went away is not told.
-    answer.send(row).ok();
-}
-
-/// How many rows one statement is sent for: more make a row no cheaper, and the first would wait for the last.
-const MOST: usize = 64;

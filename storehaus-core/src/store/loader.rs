@@ -1,27 +1,31 @@
 //! The database as the cache's loader.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use storehaus_cache::loader::{Aborted, Loader};
+use tokio::sync::oneshot;
 
-use super::gather::{Gather, Part};
+use super::gather::{Gather, Gathered, Part};
 use super::statement;
 use crate::backend::{Backend, Dialect};
 use crate::error::{Context, Result, StorehausError};
 use crate::lend::Lender;
-use crate::model::{Model, Persist};
+use crate::model::{AssignedBy, Model, ModelKey as _, Persist};
 use crate::sql::Statements;
+
+type Row<T> = Result<Option<T>>;
 
 /// Loads rows on a connection of the pool, outside any transaction.
 pub(crate) struct TableLoader<T: Model, DB: Backend> {
     pub(super) lender: Lender<DB>,
     pub(super) sql: Arc<Statements<T, DB>>,
-    gather: Gather<T>,
+    gather: Gather<T::Key, Row<T>>,
 }
 
 impl<T: Persist<DB>, DB: Backend> TableLoader<T, DB> {
     pub(super) fn new(lender: Lender<DB>) -> Self {
-        Self { lender, sql: Arc::new(Statements::new()), gather: Gather::new() }
+        Self { lender, sql: Arc::new(Statements::new()), gather: Gather::new(MOST) }
     }
 }
 
@@ -81,14 +85,13 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
         if DB::DIALECT == Dialect::Sqlite {
             return self.select_one(context, key).await;
         }
-        let (_under_way, part) = self.gather.join(key);
+        let (_under_way, part) = self.gather.join(|| key.clone());
         if let Some(Part { first, answer }) = part {
-            if let Some(first) = first {
-                tokio::task::yield_now().await;
-                if let Some(gathered) = first.close() {
-                    let rows = self.select_many(context, &gathered.keys()).await;
-                    gathered.answer(rows);
-                }
+            if let Some(first) = first
+                && let Some(reads) = first.gathered().await
+            {
+                let keys: Vec<_> = reads.iter().map(|(key, _)| key.clone()).collect();
+                hand_out(reads, self.select_many(context, &keys).await);
             }
             if let Ok(row) = answer.await {
                 return row;
@@ -116,4 +119,39 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
             ),
         }
     }
+}
+
+/// How many reads share a statement: more make a row no cheaper, and the first would wait for the last.
+const MOST: usize = 64;
+
+/// Hands the rows of a statement out to who asked for them. Silent where the statement does not say what one for a single
+/// row would.
+fn hand_out<T: Model>(reads: Gathered<T::Key, Row<T>>, rows: Result<Vec<(T::Key, T)>>) {
+    let mut rows: HashMap<_, _> = match rows {
+        Ok(rows) => rows.into_iter().collect(),
+        // About the database as a whole, and not about one of the rows.
+        Err(error @ (StorehausError::Unavailable(_) | StorehausError::Timeout(_))) => {
+            return reads.into_iter().for_each(|(_, read)| tell(read, Err(error.clone())));
+        }
+        Err(_) => return,
+    };
+    let mut by_key: HashMap<_, Vec<_>> = HashMap::with_capacity(reads.len());
+    reads.into_iter().for_each(|(key, read)| by_key.entry(key).or_default().push(read));
+    for (key, mut reads) in by_key {
+        let row = rows.remove(&key);
+        // The database may take texts for equal that are not: the row then came under its own key.
+        if row.is_none() && T::Key::ASSIGNED_BY == AssignedBy::Caller {
+            continue;
+        }
+        let last = reads.pop();
+        reads.into_iter().for_each(|read| tell(read, Ok(row.clone())));
+        if let Some(last) = last {
+            tell(last, Ok(row));
+        }
+    }
+}
+
+fn tell<T>(read: oneshot::Sender<Row<T>>, row: Row<T>) {
+    // Who went away is not told.
+    read.send(row).ok();
 }
