@@ -25,6 +25,7 @@ pub(crate) async fn describe(world: &World) -> Result<Value, Failure> {
         .into_iter()
         .map(|name| (name.to_owned(), locked(LOCK, name).unwrap_or(UNKNOWN).into()))
         .collect();
+    let tcp = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_else(|_| UNKNOWN.to_owned());
     Ok(json!({
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
         "cpu": cpu(&info),
@@ -32,6 +33,8 @@ pub(crate) async fn describe(world: &World) -> Result<Value, Failure> {
         "postgres": postgres,
         "redis": redis,
         "libraries": libraries,
+        // The kernel's way of pacing decides how large replies arrive, over loopback too.
+        "tcp": tcp.trim(),
         "load_before": load_average(),
     }))
 }

@@ -267,9 +267,10 @@ suite! {
         world.haus.create_missing_tables::<(Item,)>().await.unwrap();
         let items = world.haus.store::<Item>();
         items.create(item(1, "a")).await.unwrap();
-        // Every connection has the statements prepared.
+        // The connections have the statements prepared, those for one row and those for several.
         for _ in 0..3 {
             futures_util::future::join_all((0..50).map(|_| items.get_by_id(&1i64))).await;
+            items.get_by_id(&1i64).await.unwrap();
             items.list_all().await.unwrap();
         }
         world.sql(if world.is_sqlite() {

@@ -35,9 +35,7 @@ fn mistakes_are_found() {
 
 #[test]
 fn schedules_left_out_come_to_nothing_new() {
-    for name in
-        ["hits, write, unmarked", "batch over entries, transaction, unmarked", "in process alone, entries, batch"]
-    {
+    for name in ["miss, write", "in process alone, two readers", "in process alone, entries, batch"] {
         let every = |search| -> Findings {
             let scenario = Scenario { search, ..named(name) };
             let findings = explore(&scenario, Limits { schedules: 100_000, ..LIMITS }, None).unwrap();
