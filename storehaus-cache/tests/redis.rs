@@ -47,6 +47,26 @@ async fn a_value_is_filled_under_its_lease_only() {
 }
 
 #[tokio::test]
+async fn fills_under_several_leases_go_each_by_its_own() {
+    let server = Server::start(&[]);
+    let tier = server.tier();
+    let [a, b, c, d] = [token(), token(), token(), token()];
+    for (key, lease) in [("a", a), ("b", b), ("c", c), ("d", d)] {
+        assert!(matches!(tier.lease(key, lease, TTL).await.unwrap(), LeaseReply::Granted(_)));
+    }
+    run(&mut server.admin().await, "DEL c").await;
+    let brief = Duration::from_secs(20);
+    let mut fills =
+        [fill("a", a, b"A"), fill("b", d, b"no"), fill("c", c, b"no"), fill("d", d, b"D"), fill("d", a, b"no")];
+    fills[0].ttl = brief;
+    assert_eq!(tier.fill(&fills).await.unwrap(), [true, false, false, true, false]);
+    let stands = tier.get_many(&keys(&["a", "b", "c", "d"])).await.unwrap().bytes;
+    assert_eq!(stands, [Some("A".into()), Some(b.to_lease().to_vec().into()), None, Some("D".into())]);
+    assert!(tier.ttl("a").await.unwrap().unwrap() <= brief);
+    assert!(tier.ttl("d").await.unwrap().unwrap() > brief);
+}
+
+#[tokio::test]
 async fn a_fill_after_a_removal_is_refused() {
     let server = Server::start(&[]);
     let tier = server.tier();

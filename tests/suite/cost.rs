@@ -125,6 +125,31 @@ suite! {
         assert_eq!(redis, calls([("get", 2), ("set", 2), ("evalsha", 1)]));
     }
 
+    once fn misses_that_come_together_are_loaded_and_stored_together(world) {
+        if world.is_sqlite() {
+            return;
+        }
+        let mut counted = Counted::new(world, L1::Off).await;
+        let store = counted.haus.store::<Item>();
+        store.create_many(items(40)).await.unwrap();
+        let (sql, redis) = counted.cost(async {
+            let reads = (1..=40i64).map(|id| {
+                let store = store.clone();
+                tokio::spawn(async move { store.require(&id).await.unwrap().id == id })
+            });
+            let right = futures_util::future::join_all(reads.collect::<Vec<_>>()).await;
+            assert!(right.into_iter().all(Result::unwrap));
+        }).await;
+        // How many turns of the runtime they take is the machine's affair.
+        assert!(sql.len() <= 20, "{sql:?}");
+        assert!(redis["evalsha"] <= 20, "{redis:?}");
+        assert_eq!(redis["set"], 2 * 40, "leases and rows: {redis:?}");
+        for id in 1..=40i64 {
+            store.require(&id).await.unwrap();
+        }
+        assert_eq!(store.cache_manager().unwrap().get_stats().await.unwrap().hits, 40);
+    }
+
     /// Whether the look finds it, or in a cold cache the lease.
     once fn a_value_of_another_type_is_replaced_by_one_load(world) {
         let mut counted = Counted::new(world, L1::Off).await;
