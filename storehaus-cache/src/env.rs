@@ -1,7 +1,9 @@
 //! The seams to the machine: time and randomness.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -77,6 +79,20 @@ impl Environment for System {
 fn coarse_clock() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Waits for one turn of the runtime, behind the tasks that are ready now. Unlike `tokio::task::yield_now` it stays where
+/// another worker finds it, when this one is kept busy.
+pub async fn turn() {
+    let mut is_over = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_over, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// As [`Environment::random`], without a counter that all threads share: for a decision on every hit.

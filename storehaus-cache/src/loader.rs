@@ -16,6 +16,10 @@ pub trait Loader: Send + Sync + 'static {
     /// What a load fails with; shared by everybody who waits for it.
     type Error: Clone + Send + Sync + 'static;
 
+    /// Whether the database takes no two keys for equal that are not. Where it may, the absence of one of several rows that
+    /// were asked for together is not remembered: its row may have come under another's key.
+    const EXACT_KEYS: bool = true;
+
     /// One row.
     fn load(&self, key: &Self::Key) -> impl Future<Output = Result<Option<Self::Value>, Self::Error>> + Send;
 

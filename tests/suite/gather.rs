@@ -8,7 +8,7 @@ use storehaus::prelude::*;
 use storehaus::sqlx::{SqlSafeStr as _, Transaction};
 
 use crate::models::{Doc, Item, doc, item};
-use crate::world::{TestDb, World, suite};
+use crate::world::{TestDb, World, suite, until};
 
 /// Items with the keys from 1 on.
 async fn items<DB: TestDb>(world: &World<DB>, count: i64) -> GenericStore<Item, DB>
@@ -122,6 +122,48 @@ suite! {
         for (found, id) in join_all(reads).await.into_iter().zip([1, 3, 4]) {
             assert_eq!(found.unwrap().unwrap().id, id);
         }
+    }
+
+    /// As in a stream of reads whose consumer reads too.
+    once fn one_that_is_never_polled_again_holds_nobody_up(world) {
+        if world.is_sqlite() {
+            return;
+        }
+        let items = items(&world, 4).await;
+        let held = lock(&world).await;
+        let mut reads: Vec<_> = [1i64, 2, 3].into_iter().map(|id| {
+            let items = items.clone();
+            async move { items.get_by_id(&id).await }.boxed()
+        }).collect();
+        for read in &mut reads {
+            assert!(read.as_mut().now_or_never().is_none());
+        }
+        held.rollback().await.unwrap();
+        let third = reads.pop().unwrap();
+        assert_eq!(third.await.unwrap().unwrap().id, 3);
+        assert_eq!(items.require(&4).await.unwrap().id, 4);
+        for (read, id) in reads.into_iter().zip([1, 2]) {
+            assert_eq!(read.await.unwrap().unwrap().id, id);
+        }
+    }
+
+    once fn reads_that_are_all_gone_end_their_statement(world) {
+        if world.is_sqlite() {
+            return;
+        }
+        let items = items(&world, 4).await;
+        let held = lock(&world).await;
+        let mut reads: Vec<_> = [1i64, 2, 3].iter().map(|id| items.get_by_id(id).boxed()).collect();
+        for read in &mut reads {
+            assert!(read.as_mut().now_or_never().is_none());
+        }
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'SELECT%items%'";
+        until("both wait", || async { world.number(waiting).await == 2 }).await;
+        drop(reads);
+        // Their connections are closed: those of the pool are enough for as many statements again.
+        held.rollback().await.unwrap();
+        assert_eq!(items.count().await.unwrap(), 4);
+        until("they are gone", || async { world.haus.pool().size() - world.haus.pool().num_idle() as u32 <= 1 }).await;
     }
 
     once fn without_a_database_each_is_told(world) {

@@ -2,7 +2,7 @@
 
 use storehaus::prelude::*;
 
-use crate::models::{Item, User, item, user};
+use crate::models::{Doc, Item, User, doc, item, user};
 use crate::server::Admin;
 use crate::world::{PATIENCE, Tiers, redis_url, suite, until};
 
@@ -188,6 +188,21 @@ suite! {
         }
         assert_eq!(world.number("SELECT COUNT(*) FROM intruders").await, 0);
         assert_eq!(items.get_by_id(&1i64).await.unwrap(), Some(item(1, "a")));
+    }
+
+    /// The row of a key may come under another spelling.
+    cached fn the_absence_of_a_text_is_not_learned_beside_a_row(world) {
+        if world.is_sqlite() {
+            return;
+        }
+        world.haus.create_missing_tables::<(Doc,)>().await.unwrap();
+        world.sql("CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)").await;
+        world.sql("ALTER TABLE docs ALTER COLUMN id TYPE text COLLATE caseless").await;
+        let docs = world.haus.store_with::<Doc>(|params| params.with_negative_ttl(30));
+        docs.create(doc("a", "1")).await.unwrap();
+        docs.get_many(&["a".to_owned(), "A".to_owned()]).await.unwrap();
+        world.settle().await;
+        assert_eq!(docs.get_by_id("A").await.unwrap(), Some(doc("a", "1")));
     }
 
     cached fn an_absent_row_is_remembered_until_it_is_created(world) {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
+use super::fill::FILLED_AT_ONCE;
 use super::shared::Seen;
 use super::{Inner, LeaseId, Led, Loaded, Outcome, RecordCache};
 use crate::flight::{Follower, Registered};
@@ -398,7 +399,7 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
     async fn select(&self, keys: &[Ld::Key]) -> Result<Vec<Loaded<Ld::Value>>, Ld::Error> {
         let mut found: HashMap<_, _> = self.in_time(self.loader.load_many(keys)).await?.into_iter().collect();
         let mut rows: Vec<_> = keys.iter().map(|key| self.loaded(key, found.remove(key).map(Arc::new))).collect();
-        if !found.is_empty() {
+        if !found.is_empty() || (!Ld::EXACT_KEYS && rows.iter().any(|loaded| loaded.row.is_some())) {
             // The database takes keys for equal that are not: which of the missing rows they are is not known.
             rows.iter_mut().filter(|loaded| loaded.row.is_none()).for_each(|loaded| loaded.keep = None);
         }
@@ -408,8 +409,6 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
 
 /// How many keys one round takes.
 const PART: usize = 1_000;
-/// How many rows one task fills: some calls of the tier's script.
-const FILLED_AT_ONCE: usize = 256;
 
 /// What a first look at many keys ended with.
 struct LookMany<V> {

@@ -1,11 +1,13 @@
 //! Rows on their way into the shared tier, behind the callers' backs.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Inner, LeaseId, Led};
 use crate::codec::header::{self, Stamp, Token};
-use crate::codec::{Cacheable, Encoder};
+use crate::codec::{Cacheable, EncodeError, Encoder};
+use crate::env::turn;
 use crate::flight::{Registered, lock};
 use crate::l2::{Fill, Incarnation, L2};
 use crate::loader::Loader;
@@ -18,17 +20,24 @@ pub(super) type Filling<Ld> =
 impl<Ld: Loader, L: L2> Inner<Ld, L> {
     /// Stores a row together with those that come in this turn of the runtime.
     pub(super) fn fill_soon(self: &Arc<Self>, remote: &Remote<L>, row: Filling<Ld>) {
-        let is_first = {
+        // Until somebody else has marked the work.
+        let _running = self.manager.background();
+        let full = {
             let mut fills = lock(&self.fills);
             fills.push(row);
-            fills.len() == 1
+            match fills.len() {
+                1 => None,
+                FILLED_AT_ONCE.. => Some(std::mem::take(&mut *fills)),
+                _ => return,
+            }
         };
-        if !is_first {
-            return;
+        if let Some(rows) = full {
+            let (inner, remote) = (Arc::clone(self), remote.clone());
+            return self.manager.in_background(async move { inner.fill(&remote, rows).await });
         }
         let (mut round, remote) = (Round { inner: Arc::clone(self), is_over: false }, remote.clone());
         self.manager.in_background(async move {
-            tokio::task::yield_now().await;
+            turn().await;
             let rows = round.take();
             round.inner.fill(&remote, rows).await;
         });
@@ -87,7 +96,9 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         let mut bytes = header::open(stamp, 256);
         if let Some(row) = row {
             let mut out = Encoder::over(bytes);
-            if let Err(error) = row.write(&mut out) {
+            // A type that panics loses its own row alone.
+            let written = catch_unwind(AssertUnwindSafe(|| row.write(&mut out)));
+            if let Err(error) = written.unwrap_or_else(|_| Err(EncodeError::new("writing the row panicked"))) {
                 self.counters.encode_errors.add(1);
                 tracing::warn!(store = self.space.store(), %error, "a row cannot be cached");
                 return None;
@@ -98,6 +109,9 @@ impl<Ld: Loader, L: L2> Inner<Ld, L> {
         Some(bytes)
     }
 }
+
+/// How many rows one task fills: some calls of the tier's script.
+pub(super) const FILLED_AT_ONCE: usize = 256;
 
 /// The duty to store what has gathered. Dropped with its runtime, it lets the next row have a round of its own, and the
 /// leases end by themselves.

@@ -22,13 +22,12 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bb8_redis::bb8;
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use crate::codec::header::{HEADER_BYTES, Token};
 use crate::l2::{
-    Claim, Cleared, FOREIGN, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Messages, Reply, answer_by,
+    Bytes, Claim, Cleared, FOREIGN, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Messages, Reply, answer_by,
 };
 
 use self::connect::Manager;

@@ -1,4 +1,4 @@
-//! The compare-and-set scripts. Each answers an error of the server with that error; those of intents take several keys.
+//! The compare-and-set scripts. Each answers an error of the server with that error; all but one take several keys.
 
 use std::sync::LazyLock;
 

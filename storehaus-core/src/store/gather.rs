@@ -1,13 +1,14 @@
 //! Requests that come together and are sent together.
 //!
-//! A request that finds another under way waits one turn of the runtime before it is sent, and what comes meanwhile goes
-//! with it. One that is alone waits for nothing, and none waits for more than that turn. The technique is that of
+//! A request that finds another under way waits one turn of the runtime before it is sent: until the tasks that are ready
+//! now had their turn. What comes meanwhile goes with it, and one that is alone waits for nothing. The technique is that of
 //! Facebook's DataLoader.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use storehaus_cache::env::turn;
 use tokio::sync::oneshot;
 
 /// Requests `Q` of one kind, each with an answer `A`. Clones share them.
@@ -38,7 +39,8 @@ pub(super) struct Part<Q, A> {
     pub(super) answer: oneshot::Receiver<A>,
 }
 
-/// The right and duty to send requests that have gathered. Dropped, they have no answer.
+/// The right and duty to send requests that have gathered, on a task of its own: the caller may never be polled again, and
+/// others wait. Dropped, they have no answer.
 pub(super) struct First<Q, A> {
     gather: Gather<Q, A>,
     is_closed: bool,
@@ -98,7 +100,7 @@ impl<Q, A> First<Q, A> {
     /// Waits one turn of the runtime; what has come by then, unless it is one request alone. What comes from then on is
     /// not among it.
     pub(super) async fn gathered(mut self) -> Option<Gathered<Q, A>> {
-        tokio::task::yield_now().await;
+        turn().await;
         self.is_closed = true;
         let piece = self.gather.shared.next().pop_front();
         piece.filter(|piece| piece.len() > 1)

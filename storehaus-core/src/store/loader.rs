@@ -6,7 +6,7 @@ use std::sync::Arc;
 use storehaus_cache::loader::{Aborted, Loader};
 use tokio::sync::oneshot;
 
-use super::gather::{Gather, Gathered, Part};
+use super::gather::{First, Gather, Gathered, Part};
 use super::statement;
 use crate::backend::{Backend, Dialect};
 use crate::error::{Context, Result, StorehausError};
@@ -51,6 +51,23 @@ impl<T: Persist<DB>, DB: Backend> TableLoader<T, DB> {
         }
     }
 
+    /// Sends one statement for all reads that come together. Ends with the last of them: a database that does not answer
+    /// keeps no connection that nobody waits for.
+    async fn send(self, context: Context, first: First<T::Key, Row<T>>) {
+        let Some(mut reads) = first.gathered().await else { return };
+        let keys: Vec<_> = reads.iter().map(|(key, _)| key.clone()).collect();
+        let are_gone = async {
+            for (_, read) in &mut reads {
+                read.closed().await;
+            }
+        };
+        let rows = tokio::select! {
+            rows = self.select_many(context, &keys) => rows,
+            () = are_gone => return,
+        };
+        hand_out(reads, rows);
+    }
+
     /// Reads on a lent connection, with `asked` on one that answered just now. Dropped before its end, it closes the
     /// connection.
     pub(super) async fn read<R>(
@@ -79,6 +96,8 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
     type Value = T;
     type Error = StorehausError;
 
+    const EXACT_KEYS: bool = has_exact_keys::<T>();
+
     async fn load(&self, key: &T::Key) -> Result<Option<T>> {
         let context = Context::read(T::TABLE.name, "get_by_id");
         // A statement for many has arrays on Postgres, and SQLite is no journey away.
@@ -87,11 +106,8 @@ impl<T: Persist<DB>, DB: Backend> Loader for TableLoader<T, DB> {
         }
         let (_under_way, part) = self.gather.join(|| key.clone());
         if let Some(Part { first, answer }) = part {
-            if let Some(first) = first
-                && let Some(reads) = first.gathered().await
-            {
-                let keys: Vec<_> = reads.iter().map(|(key, _)| key.clone()).collect();
-                hand_out(reads, self.select_many(context, &keys).await);
+            if let Some(first) = first {
+                tokio::spawn(self.clone().send(context, first));
             }
             if let Ok(row) = answer.await {
                 return row;
@@ -129,8 +145,8 @@ const MOST: usize = 64;
 fn hand_out<T: Model>(reads: Gathered<T::Key, Row<T>>, rows: Result<Vec<(T::Key, T)>>) {
     let mut rows: HashMap<_, _> = match rows {
         Ok(rows) => rows.into_iter().collect(),
-        // About the database as a whole, and not about one of the rows.
-        Err(error @ (StorehausError::Unavailable(_) | StorehausError::Timeout(_))) => {
+        // About the connections, and neither the statement nor one of the rows.
+        Err(error) if is_of_connections(&error) => {
             return reads.into_iter().for_each(|(_, read)| tell(read, Err(error.clone())));
         }
         Err(_) => return,
@@ -140,7 +156,7 @@ fn hand_out<T: Model>(reads: Gathered<T::Key, Row<T>>, rows: Result<Vec<(T::Key,
     for (key, mut reads) in by_key {
         let row = rows.remove(&key);
         // The database may take texts for equal that are not: the row then came under its own key.
-        if row.is_none() && T::Key::ASSIGNED_BY == AssignedBy::Caller {
+        if row.is_none() && !has_exact_keys::<T>() {
             continue;
         }
         let last = reads.pop();
@@ -148,6 +164,20 @@ fn hand_out<T: Model>(reads: Gathered<T::Key, Row<T>>, rows: Result<Vec<(T::Key,
         if let Some(last) = last {
             tell(last, Ok(row));
         }
+    }
+}
+
+/// Whether no key is a text, or has one for a part.
+const fn has_exact_keys<T: Model>() -> bool {
+    !matches!(T::Key::ASSIGNED_BY, AssignedBy::Caller)
+}
+
+/// Whether each read would fail in the same way. A statement that was cancelled, as for its time, may have been too large.
+fn is_of_connections(error: &StorehausError) -> bool {
+    match error {
+        StorehausError::Unavailable(_) => true,
+        StorehausError::Timeout(failed) => failed.code.is_none(),
+        _ => false,
     }
 }
 

@@ -30,7 +30,8 @@ impl<T: Persist<DB>, DB: Backend> GenericStore<T, DB> {
     /// A hit in process: no round trip, and a clone of the row. A hit in Redis: one command. A miss: two commands (one from
     /// the seventeenth in a row on) and one statement, and one command to fill behind the caller's back. Concurrent misses
     /// of one key share one statement. On Postgres so do those of up to 64 keys: one that finds another under way waits a
-    /// turn of the runtime for company, with a cache and without.
+    /// turn of the runtime for company, with a cache and without. A row that does not exist then takes a statement of its
+    /// own where the key has a text or several parts.
     pub async fn get_by_id<Q>(&self, id: &Q) -> Result<Option<T>>
     where
         T::Key: Borrow<Q>,
