@@ -67,8 +67,8 @@ pub use storehaus_cache::{
     Failure, Health, IntoTimeout, IntoTtl, Json, L1, OnCacheDown, StoreStats, Ttl, explain,
 };
 pub use storehaus_core::{
-    Builder, Failed, GenericStore, Isolation, Models, Result, SignalManager, StoreCache, StoreHaus, StorehausError, Tx,
-    TxOptions, TxStore, backend, column, model, outbox, schema,
+    Builder, Connections, Failed, GenericStore, Isolation, Models, Result, SignalManager, StoreCache, StoreHaus,
+    StorehausError, Tx, TxOptions, TxStore, backend, column, model, outbox, schema,
 };
 pub use storehaus_derive::{Column, Model};
 

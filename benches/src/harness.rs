@@ -38,7 +38,7 @@ impl Plan {
         warm_up: Duration::from_millis(200),
         tasks: &[1, 16, 64, 256],
         cold_keys: 10_000,
-        entries: &[10_000, 100_000, 1_000_000],
+        entries: &[1_000, 10_000, 100_000, 1_000_000],
         full: true,
     };
 

@@ -11,7 +11,7 @@ use storehaus_cache::{AuditOptions, CacheConfig, CacheManager, CacheParams, Ttl}
 
 use crate::backend::{Backend, DefaultBackend};
 use crate::error::{Context, Result, StorehausError};
-use crate::lend::Lender;
+use crate::lend::{Connections, Lender};
 use crate::model::Persist;
 use crate::outbox::Watch;
 use crate::schema::{self, Inspect};
@@ -118,6 +118,12 @@ impl<DB: Backend> StoreHaus<DB> {
     /// The pool.
     pub fn pool(&self) -> &Pool<DB> {
         self.inner.lender.pool()
+    }
+
+    /// How the connections of the pool are used now. For metrics: where operations wait for long, the pool is too small or
+    /// the database too slow.
+    pub fn connections(&self) -> Connections {
+        self.inner.lender.connections()
     }
 
     /// Waits until writes and fills under way are done, then closes the pool; at most `limit` long.

@@ -7,7 +7,7 @@
 //! to the pool, which tests it.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,18 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backend::{Backend, Dialect};
 use crate::error::StorehausError;
+
+/// The connections of a [`StoreHaus`](crate::StoreHaus) at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Connections {
+    /// How many are open.
+    pub open: usize,
+    /// How many of them nobody uses: they are in the pool, or kept for the next operation of a store.
+    pub idle: usize,
+    /// How many operations of stores wait for one.
+    pub waiting: usize,
+}
 
 /// Lends the connections of a pool. Clones share everything.
 pub(crate) struct Lender<DB: Backend> {
@@ -29,6 +41,8 @@ struct Shared<DB: Backend> {
     idle: Mutex<Vec<Held<DB>>>,
     /// One per connection the pool may have, so that those who wait are served in their order.
     permits: Semaphore,
+    /// How many wait for a permit.
+    waiting: AtomicUsize,
     /// How many idle connections are kept from the pool; none of a small pool.
     keep: usize,
     /// Whether the task that gives idle connections back is under way.
@@ -60,6 +74,7 @@ impl<DB: Backend> Lender<DB> {
         let most = pool.options().get_max_connections() as usize;
         let shared = Shared {
             permits: Semaphore::new(most.min(Semaphore::MAX_PERMITS)),
+            waiting: AtomicUsize::new(0),
             keep: if most < SMALL { 0 } else { most - most / 4 },
             pool,
             idle: Mutex::default(),
@@ -82,6 +97,7 @@ impl<DB: Backend> Lender<DB> {
         match self.shared.permits.try_acquire() {
             Ok(permit) => self.with(permit, asked).await,
             Err(_) => {
+                let _waits = Waits::new(&self.shared.waiting);
                 let in_turn = async {
                     let permit = self.shared.permits.acquire().await;
                     self.with(permit.map_err(|_| sqlx::Error::PoolClosed)?, asked).await
@@ -106,6 +122,17 @@ impl<DB: Backend> Lender<DB> {
             if (is_fresh && !asked) || conn.ping().await.is_ok() {
                 return Ok(Loan { conn, taken, shared, permit });
             }
+        }
+    }
+
+    /// How the connections are used now.
+    pub(crate) fn connections(&self) -> Connections {
+        let Shared { pool, waiting, .. } = &*self.shared;
+        let kept = self.shared.idle().len();
+        Connections {
+            open: pool.size() as usize,
+            idle: pool.num_idle() + kept,
+            waiting: waiting.load(Ordering::Relaxed),
         }
     }
 
@@ -186,6 +213,22 @@ impl<DB: Backend> Deref for Loan<'_, DB> {
 impl<DB: Backend> DerefMut for Loan<'_, DB> {
     fn deref_mut(&mut self) -> &mut DB::Connection {
         &mut self.conn
+    }
+}
+
+/// One who waits, counted.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

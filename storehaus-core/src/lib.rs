@@ -29,6 +29,7 @@ mod tx;
 
 pub use error::{Failed, Result, StorehausError};
 pub use haus::{Builder, Models, StoreHaus};
+pub use lend::Connections;
 pub use sql_text::Sql;
 pub use store::{GenericStore, SignalManager, StoreCache, TxStore};
 pub use tx::{Isolation, Tx, TxOptions};

@@ -42,6 +42,27 @@ fn are_all_back(haus: &StoreHaus<Postgres>) -> bool {
 }
 
 #[test]
+fn how_connections_are_used_is_told() {
+    run(Tiers::None, |world: World<Postgres>| async move {
+        let (haus, _) = lent(&world).await;
+        let items = haus.store::<Item>();
+        let mut held = world.haus.pool().begin().await.unwrap();
+        held.execute("LOCK TABLE items").await.unwrap();
+        let asked: Vec<_> = (0..CONNECTIONS + 2)
+            .map(|_| {
+                let items = items.clone();
+                tokio::spawn(async move { items.exists(&1i64).await.unwrap() })
+            })
+            .collect();
+        let used = || (haus.connections().open, haus.connections().idle, haus.connections().waiting);
+        until("all are used, and two wait", || async { used() == (CONNECTIONS as usize, 0, 2) }).await;
+        held.rollback().await.unwrap();
+        assert!(futures_util::future::join_all(asked).await.into_iter().all(Result::unwrap));
+        until("nobody uses one", || async { used() == (CONNECTIONS as usize, CONNECTIONS as usize, 0) }).await;
+    });
+}
+
+#[test]
 fn operations_hand_their_connection_on() {
     run(Tiers::None, |world: World<Postgres>| async move {
         let (haus, returns) = lent(&world).await;

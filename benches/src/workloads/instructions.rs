@@ -27,6 +27,9 @@ pub(super) async fn run(_: Arc<World>, plan: Plan) -> Result<Vec<Group>, Failure
         Contestant::ours("store, cache_key", counting("key")),
         Contestant::ours("codec, encode", counting("encode")),
         Contestant::ours("codec, decode", counting("decode")),
+        Contestant::other("layout by hand, encode", counting("hand encode")),
+        Contestant::other("layout by hand, decode", counting("hand decode")),
+        Contestant::other("clone of a row", counting("clone")),
         Contestant::other("quick_cache", counting("bare hit")),
         Contestant::other("serde_json, both ways", counting("json")),
     ];
