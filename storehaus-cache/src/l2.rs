@@ -83,8 +83,8 @@ pub trait L2: Send + Sync + 'static {
         try_join_all(keys.iter().map(move |(key, seen, token)| self.replace(key, seen, *token, ttl)))
     }
 
-    /// Stores each value whose lease is still in place, in one round trip; whether each was stored. A
-    /// key may stand there twice, under different leases.
+    /// Stores each value whose lease is still in place, in one round trip; whether each was stored. A key
+    /// may stand there twice, under different leases.
     fn fill(&self, fills: &[Fill]) -> impl Future<Output = Result<Vec<bool>, L2Error>> + Send;
 
     /// Gives back each lease that is still in place, in one round trip.

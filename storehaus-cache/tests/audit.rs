@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "shared with other tests")]
 #[path = "coherence/hub.rs"]
 mod hub;
+mod log;
 #[expect(dead_code, reason = "shared with other tests")]
 #[path = "record/script.rs"]
 mod script;
@@ -12,16 +13,12 @@ mod script;
 #[path = "coherence/shelf.rs"]
 mod shelf;
 
-use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use storehaus_cache::record::RecordCache;
 use storehaus_cache::{AuditOptions, CacheConfig, CacheManager, CacheParams, L1, StoreStats};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
 
 use self::script::{PATIENCE, Server};
 use self::shelf::{STORE, Table};
@@ -29,6 +26,7 @@ use self::shelf::{STORE, Table};
 type Cache = RecordCache<Table>;
 
 fn cache(config: CacheConfig, table: &Table) -> Cache {
+    log::watch();
     RecordCache::new(table.clone(), CacheParams::new(CacheManager::new(config).unwrap()), &STORE).unwrap()
 }
 
@@ -55,58 +53,13 @@ fn eager() -> AuditOptions {
     AuditOptions::new(1.0).with_grace(Duration::from_millis(30)).with_max_per_second(1_000)
 }
 
-thread_local! {
-    /// The texts of the errors logged on this thread: those of its test.
-    static LOGGED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Begins to keep errors, once per process.
-fn watch() {
-    static START: Once = Once::new();
-    START.call_once(|| tracing::subscriber::set_global_default(Errors).expect("nobody else subscribes"));
-}
-
-fn logged() -> Vec<String> {
-    LOGGED.with_borrow(Clone::clone)
-}
-
-struct Errors;
-
-impl Subscriber for Errors {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::ERROR
-    }
-
-    fn new_span(&self, _span: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _span: &Id, _values: &Record<'_>) {}
-
-    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        LOGGED.with_borrow_mut(|logged| logged.push(text.0));
-    }
-
-    fn enter(&self, _span: &Id) {}
-
-    fn exit(&self, _span: &Id) {}
-}
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0.push_str(&format!("{field}={value:?} "));
-    }
+/// The errors logged so far by this test.
+fn errors() -> Vec<String> {
+    log::lines().into_iter().filter(|line| line.starts_with("ERROR")).collect()
 }
 
 #[tokio::test]
 async fn a_stale_value_injected_into_redis_is_found_with_its_story() {
-    watch();
     let server = Server::start();
     let table = Table::default();
     table.set("secret-id", "secret old");
@@ -125,7 +78,7 @@ async fn a_stale_value_injected_into_redis_is_found_with_its_story() {
     }
     let stats = until(&cache, "found", |stats| stats.audit_violations == 1).await;
     assert_eq!((stats.audited, stats.audits_skipped), (1, 0));
-    let lines = logged();
+    let lines = errors();
     let [line] = &lines[..] else { panic!("{lines:?}") };
     let digest = format!("{:016x}", cache.explain("secret-id").await.digest);
     for part in
@@ -142,13 +95,12 @@ async fn a_stale_value_injected_into_redis_is_found_with_its_story() {
     table.set("2", "new");
     cache.get_many(&["2".to_owned()]).await.unwrap();
     until(&cache, "found", |stats| stats.audit_violations == 2).await;
-    assert_eq!(logged().len(), 2);
+    assert_eq!(errors().len(), 2);
     assert!(cache.manager().get_stats().await.unwrap().to_string().ends_with("audited 2 (2 violations)"));
 }
 
 #[tokio::test]
 async fn a_row_changed_behind_an_entry_in_process_is_found() {
-    watch();
     let table = Table::default();
     let cache = cache(CacheConfig::in_process(60, "app"), &table);
     cache.manager().audit(eager()).unwrap();

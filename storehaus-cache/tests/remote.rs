@@ -2,17 +2,18 @@
 
 #[path = "remote/fake.rs"]
 mod fake;
+mod log;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use storehaus_cache::l2::{L2, L2Error, Reply};
-use storehaus_cache::remote::{Bypass, Invalidated, Remote, RemoteSettings};
+use storehaus_cache::remote::{Bypass, Invalidated, RemoteSettings};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::fake::{Answer, Fake, Lines, TOKEN, TTL, claims, gone, keys, read, refused, remote};
+use self::fake::{Answer, Fake, TOKEN, TTL, claims, gone, keys, over, read, refused, remote};
 
 const CONFIRMED: Invalidated = Invalidated::Confirmed { lost: 0 };
 
@@ -211,7 +212,7 @@ async fn too_many_keys_are_replayed_as_everything() {
     let fake = Fake::default();
     fake.0.store.lock().unwrap().insert("other".to_owned(), b"old".to_vec());
     let settings = RemoteSettings { journal_capacity: 10, ..RemoteSettings::new("app:*") };
-    let remote = Remote::new(fake.clone(), settings);
+    let remote = over(&fake, settings);
     fake.0.clears.set(refused("NOPERM"));
     let many = (0..11).map(|n| (format!("k{n}"), None)).collect();
     assert_eq!(remote.invalidate(many).await, Invalidated::Journaled);
@@ -376,8 +377,6 @@ async fn the_probe_ends_with_the_last_handle() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_two_lines_in_the_log() {
-    let lines = Lines::default();
-    let _guard = tracing::subscriber::set_default(lines.clone());
     let (fake, remote) = remote();
     fake.0.reads.set(gone());
     fake.0.probes.set(gone());
@@ -391,7 +390,7 @@ async fn an_outage_is_two_lines_in_the_log() {
     // Another outage at once is not worth another line.
     assert!(read(&remote).await.is_err());
     remote.wait_until_up().await;
-    let lines = lines.0.lock().unwrap();
+    let lines = log::lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with("WARN") && lines[0].contains("connection refused"), "{lines:?}");
     assert!(lines[1].starts_with("INFO"), "{lines:?}");
@@ -419,7 +418,7 @@ async fn nothing_stale_is_read_after_an_invalidation_returned() {
         read_budget: Duration::from_secs(5),
         ..RemoteSettings::new("app:*")
     };
-    let remote = Remote::new(fake.clone(), settings);
+    let remote = over(&fake, settings);
     let writers = (0..4_u64).map(|writer| {
         let (fake, remote) = (fake.clone(), remote.clone());
         tokio::spawn(async move {

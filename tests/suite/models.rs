@@ -2,6 +2,8 @@
 
 use storehaus::prelude::*;
 
+use crate::world::{TestDb, World};
+
 /// A key that the client makes, and a unique column.
 #[derive(Debug, Clone, PartialEq, Model)]
 #[model(table = "users")]
@@ -43,6 +45,17 @@ pub(crate) struct Doc {
     #[key]
     pub(crate) id: String,
     pub(crate) body: String,
+}
+
+/// The table of documents, on a Postgres that takes keys of different case for equal.
+pub(crate) async fn make_caseless_docs<DB: TestDb>(world: &World<DB>)
+where
+    Doc: storehaus::model::Persist<DB>,
+    (Doc,): storehaus::Models<DB>,
+{
+    world.haus.create_missing_tables::<(Doc,)>().await.unwrap();
+    world.sql("CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)").await;
+    world.sql("ALTER TABLE docs ALTER COLUMN id TYPE text COLLATE caseless").await;
 }
 
 pub(crate) fn doc(id: &str, body: &str) -> Doc {

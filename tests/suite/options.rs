@@ -2,7 +2,7 @@
 
 use storehaus::prelude::*;
 
-use crate::models::{Doc, Item, User, doc, item, user};
+use crate::models::{Doc, Item, User, doc, item, make_caseless_docs, user};
 use crate::server::Admin;
 use crate::world::{PATIENCE, Tiers, redis_url, suite, until};
 
@@ -195,9 +195,7 @@ suite! {
         if world.is_sqlite() {
             return;
         }
-        world.haus.create_missing_tables::<(Doc,)>().await.unwrap();
-        world.sql("CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false)").await;
-        world.sql("ALTER TABLE docs ALTER COLUMN id TYPE text COLLATE caseless").await;
+        make_caseless_docs(&world).await;
         let docs = world.haus.store_with::<Doc>(|params| params.with_negative_ttl(30));
         docs.create(doc("a", "1")).await.unwrap();
         docs.get_many(&["a".to_owned(), "A".to_owned()]).await.unwrap();

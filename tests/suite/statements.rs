@@ -19,7 +19,11 @@ static SEEN: Mutex<Option<HashMap<String, Vec<String>>>> = Mutex::new(None);
 /// Begins to count, once per process.
 pub(crate) fn watch() {
     static START: Once = Once::new();
-    START.call_once(|| tracing::subscriber::set_global_default(Statements).expect("nobody else subscribes"));
+    START.call_once(|| {
+        tracing::subscriber::set_global_default(Statements).expect("nobody else subscribes");
+        // A test without a world that came to a statement meanwhile has turned it off for all.
+        tracing::callsite::rebuild_interest_cache();
+    });
 }
 
 /// Forgets what a world sent, and says what it was.

@@ -1,4 +1,4 @@
-//! A tier that fails on command, and a log to look at.
+//! A tier that fails on command.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -10,6 +10,8 @@ use storehaus_cache::codec::header::Token;
 use storehaus_cache::l2::{Claim, Cleared, Fill, Incarnation, L2, L2Error, LeaseReply, ManyReply, Reply};
 use storehaus_cache::remote::{Bypass, Remote, RemoteSettings};
 use tokio::sync::Notify;
+
+use crate::log;
 
 pub(super) const TTL: Duration = Duration::from_secs(1);
 pub(super) const TOKEN: Token = Token { instance: 1, serial: 1 };
@@ -148,7 +150,12 @@ impl L2 for Fake {
 pub(super) fn remote() -> (Fake, Remote<Fake>) {
     let fake = Fake::default();
     fake.0.store.lock().unwrap().insert("k".to_owned(), b"old".to_vec());
-    (fake.clone(), Remote::new(fake, RemoteSettings::new("app:*")))
+    (fake.clone(), over(&fake, RemoteSettings::new("app:*")))
+}
+
+pub(super) fn over(fake: &Fake, settings: RemoteSettings) -> Remote<Fake> {
+    log::watch();
+    Remote::new(fake.clone(), settings)
 }
 
 pub(super) fn claims(names: &[&str]) -> Vec<Claim> {
@@ -169,38 +176,4 @@ pub(super) fn refused(code: &str) -> Answer {
 
 pub(super) async fn read(remote: &Remote<Fake>) -> Result<Option<Vec<u8>>, Bypass> {
     remote.get("k", remote.deadline()).await.map(|reply| reply.bytes.map(Vec::from))
-}
-
-/// Collects the events of the current thread.
-#[derive(Clone, Default)]
-pub(super) struct Lines(pub(super) Arc<Mutex<Vec<String>>>);
-
-impl tracing::Subscriber for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("storehaus_cache")
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        struct Text(String);
-        impl tracing::field::Visit for Text {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                self.0.push_str(&format!(" {field}={value:?}"));
-            }
-        }
-        let mut text = Text(event.metadata().level().to_string());
-        event.record(&mut text);
-        self.0.lock().unwrap().push(text.0);
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
 }
