@@ -69,14 +69,15 @@ impl Link {
         }
     }
 
-    /// Sends one command, if the connection sees to it that it is answered, or given up, by the deadline.
-    pub(super) fn ask(
+    /// Sends one command that changes nothing, if the connection sees to it that it is answered, or given up, by the
+    /// deadline.
+    pub(super) fn read(
         &self,
         deadline: Instant,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Option<Result<Asked<Value>, Cut>> {
         match &self.inner.transport {
-            Transport::Wire(wire) if wire.is_here() => Some(wire.ask(Some(deadline), encode)),
+            Transport::Wire(wire) if wire.is_here() => Some(wire.read(deadline, encode)),
             _ => None,
         }
     }
@@ -117,7 +118,7 @@ impl Transport {
     /// Sends one command. A fault says whether the connection must not be used again.
     async fn command(&self, encode: impl FnOnce(&mut Vec<u8>) + Send) -> Result<Value, (Fault, bool)> {
         match self {
-            Self::Wire(wire) => wire.ask(None, encode).map_err(of_cut)?.await.map_err(of_cut),
+            Self::Wire(wire) => wire.ask(encode).map_err(of_cut)?.await.map_err(of_cut),
             Self::Client(connection) => {
                 let mut bytes = Vec::new();
                 encode(&mut bytes);

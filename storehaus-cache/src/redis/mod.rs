@@ -138,7 +138,7 @@ impl RedisTier {
         encode: impl Fn(&mut Vec<u8>) + Send + Sync,
     ) -> Option<Result<Reply, L2Error>> {
         // On the heap what is rare, so that the callers' futures stay small and their types shallow.
-        let Some(sent) = self.slots.ask(deadline, &encode) else {
+        let Some(sent) = self.slots.read(deadline, &encode) else {
             return answer_by(deadline, self.read(encode, bytes)).boxed().await.map(reply);
         };
         let answer = match sent.asked {

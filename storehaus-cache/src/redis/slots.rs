@@ -116,11 +116,11 @@ impl Slots {
         Ok((turn, link))
     }
 
-    /// Sends a command on the next connection, if that is open and keeps deadlines itself.
-    pub(super) fn ask(&self, deadline: Instant, encode: impl FnOnce(&mut Vec<u8>)) -> Option<Sent> {
+    /// Sends a command that changes nothing on the next connection, if that is open and keeps deadlines itself.
+    pub(super) fn read(&self, deadline: Instant, encode: impl FnOnce(&mut Vec<u8>)) -> Option<Sent> {
         let shared = &self.shared;
         let send = |place, link: &Link, encode| {
-            Some(Sent { place, incarnation: link.incarnation(), asked: link.ask(deadline, encode)? })
+            Some(Sent { place, incarnation: link.incarnation(), asked: link.read(deadline, encode)? })
         };
         for (at, place) in shared.places.iter().enumerate() {
             let current = place.current.read().unwrap_or_else(PoisonError::into_inner);

@@ -3,8 +3,12 @@
 //! A caller appends its command to a shared buffer and waits for its answer; a task of the connection writes what has
 //! gathered and reads the answers. Where many commands are in flight the task steps back once before it writes, so that
 //! the callers it has just woken add theirs: one system call then carries them all.
+//!
+//! A read that finds the same one waiting to be written shares its answer, which comes from after both began: a key that
+//! many ask for at once costs the server one command.
 
-use std::collections::VecDeque;
+mod line;
+
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,6 +21,7 @@ use tokio::runtime::{Handle, Id};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use self::line::{Answer, Caller, Done, Line, earlier};
 use super::resp::{Commands, Malformed, Measure, Value};
 use crate::l2::TURNS;
 
@@ -63,34 +68,6 @@ struct Shared {
     in_flight: AtomicUsize,
 }
 
-#[derive(Default)]
-struct Line {
-    /// Commands that are not handed to the task yet.
-    bytes: Vec<u8>,
-    /// Who waits, in the order of the commands.
-    waiting: VecDeque<Waiting>,
-    /// The first deadline among the commands that are not handed to the task yet.
-    due: Option<Instant>,
-    /// Wakes the task. Taken when it was woken and has not looked yet.
-    task: Option<Waker>,
-    /// Why the connection takes no more commands.
-    ended: Option<Cut>,
-}
-
-struct Waiting {
-    /// `None`: the caller watches the time itself.
-    deadline: Option<Instant>,
-    answer: Answer,
-}
-
-enum Answer {
-    One(oneshot::Sender<Result<Value, Cut>>),
-    /// Several commands of one caller: the answers so far, and how many are to come.
-    Many(oneshot::Sender<Result<Vec<Value>, Cut>>, Vec<Value>, usize),
-    /// Nobody waits any more; this many answers are to be skipped.
-    Nobody(usize),
-}
-
 impl Wire {
     /// Takes over a stream. The task that serves it is to be spawned on the current runtime.
     pub(super) fn new<S>(stream: S) -> (Self, Driver<S>) {
@@ -114,23 +91,40 @@ impl Wire {
         (Self { shared, runtime: Handle::current().id() }, driver)
     }
 
-    /// Sends one command, written by `encode`. Where a deadline is named the answer is one by then; that only holds for a
-    /// caller on the runtime of the connection.
-    pub(super) fn ask(
-        &self,
-        deadline: Option<Instant>,
-        encode: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<Asked<Value>, Cut> {
+    /// Sends one command, written by `encode`.
+    pub(super) fn ask(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Asked<Value>, Cut> {
         let (sender, answer) = oneshot::channel();
-        self.enqueue(deadline, 1, encode, Answer::One(sender))?;
+        self.enqueue(1, |line| {
+            encode(&mut line.bytes);
+            Answer::One(Caller { deadline: None, sender }, Vec::new())
+        })?;
+        Ok(Asked(answer))
+    }
+
+    /// Sends one command that changes nothing, or shares the answer of the same one that was not written yet. The answer is
+    /// one by the deadline; that only holds for a caller on the runtime of the connection.
+    pub(super) fn read(&self, deadline: Instant, encode: impl FnOnce(&mut Vec<u8>)) -> Result<Asked<Value>, Cut> {
+        let (sender, answer) = oneshot::channel();
+        let caller = Caller { deadline: Some(deadline), sender };
+        let task = {
+            let mut line = self.shared.open()?;
+            line.due = earlier(line.due, Some(deadline));
+            if line.read(caller, encode) {
+                self.shared.expect(1);
+            }
+            line.task.take()
+        };
+        wake(task);
         Ok(Asked(answer))
     }
 
     /// Sends commands, at least one, in one piece.
     pub(super) fn ask_many(&self, commands: &Commands) -> Result<Asked<Vec<Value>>, Cut> {
         let (sender, answer) = oneshot::channel();
-        let answers = Answer::Many(sender, Vec::with_capacity(commands.count), commands.count);
-        self.enqueue(None, commands.count, |out| out.extend_from_slice(&commands.bytes), answers)?;
+        self.enqueue(commands.count, |line| {
+            line.bytes.extend_from_slice(&commands.bytes);
+            Answer::Many(sender, Vec::with_capacity(commands.count), commands.count)
+        })?;
         Ok(Asked(answer))
     }
 
@@ -150,31 +144,15 @@ impl Wire {
         Handle::try_current().is_ok_and(|here| here.id() == self.runtime)
     }
 
-    fn enqueue(
-        &self,
-        deadline: Option<Instant>,
-        count: usize,
-        encode: impl FnOnce(&mut Vec<u8>),
-        answer: Answer,
-    ) -> Result<(), Cut> {
+    fn enqueue(&self, count: usize, append: impl FnOnce(&mut Line) -> Answer) -> Result<(), Cut> {
         let task = {
-            let mut line = self.shared.lock();
-            if let Some(cut) = &line.ended {
-                return Err(cut.clone());
-            }
-            let in_flight = self.shared.in_flight.load(Ordering::Relaxed);
-            if line.bytes.len() > MAX_QUEUED || in_flight > MAX_IN_FLIGHT {
-                return Err(Cut::Full);
-            }
-            encode(&mut line.bytes);
-            self.shared.in_flight.store(in_flight + count, Ordering::Relaxed);
-            line.due = earlier(line.due, deadline);
-            line.waiting.push_back(Waiting { deadline, answer });
+            let mut line = self.shared.open()?;
+            let answer = append(&mut line);
+            line.waiting.push_back(answer);
+            self.shared.expect(count);
             line.task.take()
         };
-        if let Some(task) = task {
-            task.wake();
-        }
+        wake(task);
         Ok(())
     }
 }
@@ -183,9 +161,7 @@ impl Drop for Wire {
     fn drop(&mut self) {
         self.shared.abandoned.store(true, Ordering::Release);
         let task = self.shared.lock().task.take();
-        if let Some(task) = task {
-            task.wake();
-        }
+        wake(task);
     }
 }
 
@@ -249,7 +225,7 @@ impl<S> Driver<S> {
             self.shared.ended.store(true, Ordering::Release);
             std::mem::take(&mut line.waiting)
         };
-        waiting.into_iter().for_each(|waiting| waiting.answer.fail(cut));
+        waiting.into_iter().for_each(|answer| answer.fail(cut));
     }
 }
 
@@ -262,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         if !self.shared.abandoned.load(Ordering::Acquire) {
             return Ok(false);
         }
-        if self.shared.lock().waiting.iter().all(|waiting| waiting.answer.is_nobodys()) {
+        if self.shared.lock().waiting.iter().all(Answer::is_nobodys) {
             return Ok(true);
         }
         // Somebody waits who may give up without a word.
@@ -313,7 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         }
         self.stepped_back = false;
         self.told = 0;
-        std::mem::swap(&mut line.bytes, &mut self.out);
+        line.hand_over(&mut self.out);
         let due = line.due.take();
         drop(line);
         self.set_alarm(due);
@@ -383,19 +359,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         while self.due.is_some() && self.alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(cx).is_ready()) {
             let now = Instant::now();
             let mut line = self.shared.lock();
-            if self.turns < TURNS && line.waiting.iter().any(|waiting| waiting.is_late(now)) {
+            if self.turns < TURNS && line.waiting.iter().any(|answer| answer.is_late(now)) {
                 self.turns += 1;
                 // Wakes the task after the runtime has looked at its sockets.
                 let _ = pin!(tokio::task::yield_now()).poll(cx);
                 return;
             }
             self.turns = 0;
-            let late: Vec<Answer> =
-                line.waiting.iter_mut().filter(|waiting| waiting.is_late(now)).map(Waiting::give_up).collect();
-            let left = line.waiting.iter().filter(|waiting| !matches!(waiting.answer, Answer::Nobody(_)));
-            let due = left.fold(None, |due, waiting| earlier(due, waiting.deadline));
+            let late: Vec<Caller> = line.waiting.iter_mut().flat_map(|answer| answer.give_up(now)).collect();
+            let left = line.waiting.iter().flat_map(Answer::callers);
+            let due = left.fold(None, |due, caller| earlier(due, caller.deadline));
             drop(line);
-            late.into_iter().for_each(|answer| answer.fail(&Cut::TimedOut));
+            late.into_iter().for_each(|caller| caller.tell(Err(Cut::TimedOut)));
             self.due = None;
             self.set_alarm(due);
         }
@@ -416,96 +391,29 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Line {
-    /// Lets the next command wake the task.
-    fn wake_by_next(&mut self, cx: &Context<'_>) {
-        if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
-            self.task = Some(cx.waker().clone());
+    /// The line, if it takes a command.
+    fn open(&self) -> Result<MutexGuard<'_, Line>, Cut> {
+        let line = self.lock();
+        if let Some(cut) = &line.ended {
+            return Err(cut.clone());
         }
+        if line.bytes.len() > MAX_QUEUED || self.in_flight.load(Ordering::Relaxed) > MAX_IN_FLIGHT {
+            return Err(Cut::Full);
+        }
+        Ok(line)
     }
 
-    /// Hands a reply to the command it belongs to; whether there is one.
-    fn take_answer(&mut self, value: Value, done: &mut Vec<Done>) -> bool {
-        let Some(first) = self.waiting.front_mut() else { return false };
-        match &mut first.answer {
-            Answer::Many(_, values, left) if *left > 1 => {
-                values.push(value);
-                *left -= 1;
-                return true;
-            }
-            Answer::Nobody(left) if *left > 1 => {
-                *left -= 1;
-                return true;
-            }
-            _ => {}
-        }
-        match self.waiting.pop_front().map(|waiting| waiting.answer) {
-            Some(Answer::One(sender)) => done.push(Done::One(sender, value)),
-            Some(Answer::Many(sender, mut values, _)) => {
-                values.push(value);
-                done.push(Done::Many(sender, values));
-            }
-            Some(Answer::Nobody(_)) | None => {}
-        }
-        true
+    /// Counts answers that are to come. To be called with the line.
+    fn expect(&self, count: usize) {
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        self.in_flight.store(in_flight + count, Ordering::Relaxed);
     }
 }
 
-impl Waiting {
-    fn is_late(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now) && !matches!(self.answer, Answer::Nobody(_))
-    }
-
-    /// Leaves the place in the line, so that the answers of others stay theirs.
-    fn give_up(&mut self) -> Answer {
-        let left = match &self.answer {
-            Answer::One(_) => 1,
-            Answer::Many(_, _, left) | Answer::Nobody(left) => *left,
-        };
-        std::mem::replace(&mut self.answer, Answer::Nobody(left))
-    }
-}
-
-impl Answer {
-    fn is_nobodys(&self) -> bool {
-        match self {
-            Self::One(sender) => sender.is_closed(),
-            Self::Many(sender, ..) => sender.is_closed(),
-            Self::Nobody(_) => true,
-        }
-    }
-
-    fn fail(self, cut: &Cut) {
-        // A caller that went away is not told.
-        match self {
-            Self::One(sender) => drop(sender.send(Err(cut.clone()))),
-            Self::Many(sender, ..) => drop(sender.send(Err(cut.clone()))),
-            Self::Nobody(_) => {}
-        }
-    }
-}
-
-/// A complete answer, to be told outside the lock.
-enum Done {
-    One(oneshot::Sender<Result<Value, Cut>>, Value),
-    Many(oneshot::Sender<Result<Vec<Value>, Cut>>, Vec<Value>),
-}
-
-impl Done {
-    fn tell(self) {
-        match self {
-            Self::One(sender, value) => drop(sender.send(Ok(value))),
-            Self::Many(sender, values) => drop(sender.send(Ok(values))),
-        }
-    }
-}
-
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
+fn wake(task: Option<Waker>) {
+    if let Some(task) = task {
+        task.wake();
     }
 }
 

@@ -26,12 +26,12 @@ impl Scene {
     }
 
     fn ask(&self, name: &str) -> Asked<Value> {
-        self.wire.ask(None, |out| command(out, &[name.as_bytes()])).unwrap()
+        self.wire.ask(|out| command(out, &[name.as_bytes()])).unwrap()
     }
 
     fn ask_within(&self, name: &str, millis: u64) -> Asked<Value> {
         let deadline = Instant::now() + Duration::from_millis(millis);
-        self.wire.ask(Some(deadline), |out| command(out, &[name.as_bytes()])).unwrap()
+        self.wire.read(deadline, |out| command(out, &[name.as_bytes()])).unwrap()
     }
 
     fn ask_many(&self, names: &[&str]) -> Asked<Vec<Value>> {
@@ -141,6 +141,72 @@ async fn a_deadline_holds_while_nothing_can_be_written() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_that_is_not_written_yet_is_shared() {
+    let mut scene = Scene::new();
+    let (one, other, two) = (scene.ask_within("A", 50), scene.ask_within("B", 50), scene.ask_within("A", 50));
+    let alone = scene.ask("A");
+    assert_eq!(scene.wire.in_flight(), 3);
+    scene.receive(3).await;
+    // It is on its way, and may be answered from before who asks now.
+    let late = scene.ask_within("A", 50);
+    assert_eq!(scene.wire.in_flight(), 4);
+    scene.receive(1).await;
+    scene.reply("+a1\r\n+b\r\n+a2\r\n+a3\r\n").await;
+    for (asked, answer) in [(one, "a1"), (other, "b"), (two, "a1"), (alone, "a2"), (late, "a3")] {
+        assert_eq!(soon(asked).await, text(answer));
+    }
+    assert_eq!(scene.wire.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_shares_a_read_has_a_deadline_and_an_end_of_its_own() {
+    let mut scene = Scene::new();
+    let start = Instant::now();
+    let reads: Vec<_> = [50, 10, 30, 500].map(|millis| scene.ask_within("A", millis)).into();
+    let [first, second, third, last] = reads.try_into().ok().unwrap();
+    drop(first);
+    for (asked, millis) in [(second, 10), (third, 30)] {
+        assert_eq!(soon(asked).await, Err(Cut::TimedOut));
+        let waited = start.elapsed().as_millis();
+        assert!((millis..=millis + 2).contains(&waited), "{waited} ms for {millis}");
+    }
+    assert_eq!(scene.wire.in_flight(), 1);
+    scene.receive(1).await;
+    scene.reply("+a\r\n").await;
+    assert_eq!(soon(last).await, text("a"));
+    let two = (scene.ask_within("B", 50), scene.ask_within("B", 50));
+    drop(scene.server);
+    assert!(matches!(soon(two.0).await, Err(Cut::Closed(_))));
+    assert!(matches!(soon(two.1).await, Err(Cut::Closed(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_was_given_up_is_taken_up_while_it_is_not_written() {
+    let mut scene = Scene::with_room(64);
+    let large = "x".repeat(1_000);
+    let stuck = scene.ask(&large);
+    // The task has met the end of the room.
+    advance(Duration::from_millis(1)).await;
+    assert_eq!(soon(scene.ask_within("A", 50)).await, Err(Cut::TimedOut));
+    let again = scene.ask_within("A", 50);
+    assert_eq!(scene.wire.in_flight(), 2);
+    scene.receive(2).await;
+    scene.reply("+x\r\n+a\r\n").await;
+    assert_eq!(soon(again).await, text("a"));
+    assert_eq!(soon(stuck).await, text("x"));
+    // Answers that nobody asked for take the place of those who wait, and nobody joins them there.
+    let stuck = scene.ask(&large);
+    advance(Duration::from_millis(1)).await;
+    let robbed = scene.ask_within("A", 50);
+    scene.reply("+x\r\n+?\r\n").await;
+    assert_eq!((soon(stuck).await, soon(robbed).await), (text("x"), text("?")));
+    let next = scene.ask_within("A", 50);
+    scene.receive(3).await;
+    scene.reply("+a\r\n").await;
+    assert_eq!(soon(next).await, text("a"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_is_there_at_the_deadline_counts() {
     let mut scene = Scene::new();
     let asked = scene.ask_within("A", 50);
@@ -155,7 +221,7 @@ async fn an_answer_that_is_there_at_the_deadline_counts() {
 async fn an_answer_that_comes_in_the_turn_of_the_deadline_counts() {
     let mut scene = Scene::new();
     let deadline = Instant::now() + Duration::from_millis(50);
-    let asked = scene.wire.ask(Some(deadline), |out| command(out, &[b"A"])).unwrap();
+    let asked = scene.wire.read(deadline, |out| command(out, &[b"A"])).unwrap();
     scene.receive(1).await;
     let answer = tokio::spawn(async move {
         sleep_until(deadline).await;
@@ -181,7 +247,7 @@ async fn what_is_no_reply_ends_the_connection() {
         assert_eq!(soon(two).await, Err(Cut::Malformed), "{garbage:.20}");
         soon(scene.driver).await.unwrap();
         assert!(scene.wire.has_ended());
-        assert!(matches!(scene.wire.ask(None, |_| panic!("written all the same")), Err(Cut::Malformed)));
+        assert!(matches!(scene.wire.ask(|_| panic!("written all the same")), Err(Cut::Malformed)));
     }
 }
 
@@ -212,7 +278,7 @@ async fn too_many_commands_are_refused_until_answers_come() {
     let mut scene = Scene::new();
     let many = Commands { bytes: b"*1\r\n$1\r\nA\r\n".to_vec(), count: MAX_IN_FLIGHT + 1 };
     let many = scene.wire.ask_many(&many).unwrap();
-    assert!(matches!(scene.wire.ask(None, |_| panic!("written all the same")), Err(Cut::Full)));
+    assert!(matches!(scene.wire.ask(|_| panic!("written all the same")), Err(Cut::Full)));
     scene.receive(1).await;
     scene.reply("+a\r\n").await;
     let again = async {
@@ -226,7 +292,7 @@ async fn too_many_commands_are_refused_until_answers_come() {
     let scene = Scene::with_room(64);
     let large = "x".repeat(MAX_QUEUED);
     let _stuck = (scene.ask("A"), scene.ask(&large));
-    assert!(matches!(scene.wire.ask(None, |_| panic!("written all the same")), Err(Cut::Full)));
+    assert!(matches!(scene.wire.ask(|_| panic!("written all the same")), Err(Cut::Full)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,9 +375,10 @@ async fn many_callers_on_many_threads_get_their_own_answers() {
                 let wire = Arc::clone(&wire);
                 tokio::spawn(async move {
                     for number in 0..100 {
-                        let name = format!("{caller}-{number}");
-                        let deadline = Some(Instant::now() + PATIENCE);
-                        let asked = wire.ask(deadline, |out| command(out, &[name.as_bytes()])).unwrap();
+                        // Four ask the same, at the same time or not.
+                        let name = format!("{}-{number}", caller / 4);
+                        let asked =
+                            wire.read(Instant::now() + PATIENCE, |out| command(out, &[name.as_bytes()])).unwrap();
                         if number % 7 == caller % 7 {
                             drop(asked);
                         } else {
