@@ -47,6 +47,24 @@ async fn a_value_is_filled_under_its_lease_only() {
 }
 
 #[tokio::test]
+async fn reads_of_one_key_that_come_together_are_one_command() {
+    let server = Server::start(&[]);
+    let tier = server.tier();
+    let (lease, mut admin) = (token(), server.admin().await);
+    tier.lease("k", lease, TTL).await.unwrap();
+    tier.fill(&[fill("k", lease, b"value")]).await.unwrap();
+    let reads = || join_all((0..100).map(|n| tier.get_by(if n % 10 == 0 { "none" } else { "k" }, patient())));
+    let counts = cost(&mut admin, async {
+        for (n, read) in reads().await.into_iter().enumerate() {
+            let bytes = read.unwrap().unwrap().bytes;
+            assert_eq!(bytes.is_some(), n % 10 != 0);
+            assert!(bytes.is_none_or(|bytes| bytes == b"value"[..]));
+        }
+    });
+    assert_eq!(counts.await, sent(&[("get", 2)]));
+}
+
+#[tokio::test]
 async fn fills_under_several_leases_go_each_by_its_own() {
     let server = Server::start(&[]);
     let tier = server.tier();
