@@ -122,7 +122,8 @@ impl CacheConfig {
         self
     }
 
-    /// How many entries each store keeps in process; 0 counts as 1.
+    /// How many entries each store keeps in process; 0 counts as 1. The first entry takes the room for all of up to
+    /// 100,000, about 70 bytes each beside its row; a larger table grows as it fills.
     #[must_use]
     pub fn with_l1_capacity(mut self, entries: usize) -> Self {
         self.l1_capacity = entries.max(1);

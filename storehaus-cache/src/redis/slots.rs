@@ -21,7 +21,7 @@ pub(super) struct Slots {
     shared: Arc<Shared>,
 }
 
-/// A command that was sent.
+/// A read that was sent, or shares the answer of another one.
 pub(super) struct Sent {
     /// On which connection.
     pub(super) place: usize,

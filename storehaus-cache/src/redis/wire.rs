@@ -121,9 +121,10 @@ impl Wire {
     /// Sends commands, at least one, in one piece.
     pub(super) fn ask_many(&self, commands: &Commands) -> Result<Asked<Vec<Value>>, Cut> {
         let (sender, answer) = oneshot::channel();
+        let answers = Answer::Many(sender, Vec::with_capacity(commands.count), commands.count);
         self.enqueue(commands.count, |line| {
             line.bytes.extend_from_slice(&commands.bytes);
-            Answer::Many(sender, Vec::with_capacity(commands.count), commands.count)
+            answers
         })?;
         Ok(Asked(answer))
     }
@@ -429,7 +430,7 @@ fn broken(error: &io::Error) -> Cut {
     Cut::Closed(error.to_string().to_lowercase())
 }
 
-/// From so many commands in flight or just answered on, the task steps back before it writes.
+/// From so many commands in flight and callers just answered on, the task steps back before it writes.
 const MANY: usize = 8;
 /// How often a connection without a callers' end looks whether anybody still waits for an answer.
 const LAST_LOOKS: Duration = Duration::from_millis(100);

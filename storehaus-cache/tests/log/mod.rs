@@ -1,4 +1,4 @@
-//! What is logged on the thread of a test: its tests run on runtimes of one thread.
+//! What is logged on the thread of a test. Tests that look at it run on a runtime of one thread.
 
 use std::cell::RefCell;
 use std::fmt::Debug;

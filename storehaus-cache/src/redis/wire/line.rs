@@ -16,8 +16,8 @@ use crate::redis::resp::Value;
 pub(super) struct Line {
     /// Commands that are not handed to the task yet.
     pub(super) bytes: Vec<u8>,
-    /// The reads among them.
-    reads: Vec<Queued>,
+    /// The last reads among them, up to [`KNOWN`].
+    reads: VecDeque<Queued>,
     /// Who waits, in the order of the commands.
     pub(super) waiting: VecDeque<Answer>,
     /// How many have left the line.
@@ -56,15 +56,22 @@ impl Line {
         let same = self.reads.iter().find(|one| one.hash == hash && queued[one.bytes.clone()] == *read);
         // A reply that nobody asked for may have taken the place of who waits.
         let place = same.and_then(|same| same.place.checked_sub(self.gone));
-        if let Some(answer) = place.and_then(|place| self.waiting.get_mut(place)) {
-            self.bytes.truncate(start);
-            answer.join(caller);
-            return false;
+        match place.and_then(|place| self.waiting.get_mut(place)) {
+            Some(Answer::One(_, others)) => others.push(caller),
+            // Who asked has given up.
+            Some(answer @ Answer::Nobody) => *answer = Answer::One(caller, Vec::new()),
+            _ => {
+                if self.reads.len() == KNOWN {
+                    self.reads.pop_front();
+                }
+                let place = self.gone + self.waiting.len();
+                self.reads.push_back(Queued { hash, bytes: start..self.bytes.len(), place });
+                self.waiting.push_back(Answer::One(caller, Vec::new()));
+                return true;
+            }
         }
-        let place = self.gone + self.waiting.len();
-        self.reads.push(Queued { hash, bytes: start..self.bytes.len(), place });
-        self.waiting.push_back(Answer::One(caller, Vec::new()));
-        true
+        self.bytes.truncate(start);
+        false
     }
 
     /// Hands the commands to the task, in place of an empty buffer.
@@ -82,10 +89,6 @@ impl Line {
                 *left -= 1;
                 return true;
             }
-            Answer::Nobody(left) if *left > 1 => {
-                *left -= 1;
-                return true;
-            }
             _ => {}
         }
         self.gone += 1;
@@ -98,11 +101,14 @@ impl Line {
                 values.push(value);
                 done.push(Done::Many(sender, values));
             }
-            Some(Answer::Nobody(_)) | None => {}
+            Some(Answer::Nobody) | None => {}
         }
         true
     }
 }
+
+/// A read is compared with so many of those before it.
+const KNOWN: usize = 128;
 
 fn hash(read: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -134,8 +140,8 @@ pub(super) enum Answer {
     One(Caller, Vec<Caller>),
     /// Several commands of one caller: the answers so far, and how many are to come.
     Many(oneshot::Sender<Result<Vec<Value>, Cut>>, Vec<Value>, usize),
-    /// Nobody waits any more; this many answers are to be skipped.
-    Nobody(usize),
+    /// Nobody waits any more; the answer is to be skipped.
+    Nobody,
 }
 
 impl Answer {
@@ -154,26 +160,20 @@ impl Answer {
         if !self.is_late(now) {
             return Vec::new();
         }
-        let Self::One(first, others) = std::mem::replace(self, Self::Nobody(1)) else { return Vec::new() };
+        let Self::One(first, others) = std::mem::replace(self, Self::Nobody) else { return Vec::new() };
         let (late, left): (Vec<_>, Vec<_>) = once(first).chain(others).partition(|caller| caller.is_late(now));
-        left.into_iter().for_each(|caller| self.join(caller));
-        late
-    }
-
-    /// One more waits for the answer of one command.
-    fn join(&mut self, caller: Caller) {
-        match self {
-            Self::One(_, others) => others.push(caller),
-            // Who asked has given up.
-            _ => *self = Self::One(caller, Vec::new()),
+        let mut left = left.into_iter();
+        if let Some(first) = left.next() {
+            *self = Self::One(first, left.collect());
         }
+        late
     }
 
     pub(super) fn is_nobodys(&self) -> bool {
         match self {
             Self::One(first, others) => once(first).chain(others).all(|caller| caller.sender.is_closed()),
             Self::Many(sender, ..) => sender.is_closed(),
-            Self::Nobody(_) => true,
+            Self::Nobody => true,
         }
     }
 
@@ -182,7 +182,7 @@ impl Answer {
             Self::One(first, others) => once(first).chain(others).for_each(|caller| caller.tell(Err(cut.clone()))),
             // A caller that went away is not told.
             Self::Many(sender, ..) => drop(sender.send(Err(cut.clone()))),
-            Self::Nobody(_) => {}
+            Self::Nobody => {}
         }
     }
 }

@@ -181,6 +181,43 @@ async fn who_shares_a_read_has_a_deadline_and_an_end_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_deadline_of_who_shares_a_read_holds_while_nothing_can_be_written() {
+    let scene = Scene::with_room(64);
+    let large = "x".repeat(1_000);
+    let _stuck = scene.ask(&large);
+    // The task has met the end of the room.
+    advance(Duration::from_millis(1)).await;
+    let first = scene.ask_within("A", 500);
+    // It has set its alarm.
+    advance(Duration::from_millis(1)).await;
+    let start = Instant::now();
+    assert_eq!(soon(scene.ask_within("A", 10)).await, Err(Cut::TimedOut));
+    let waited = start.elapsed().as_millis();
+    assert!((10..=12).contains(&waited), "{waited} ms");
+    assert_eq!(scene.wire.in_flight(), 2);
+    drop(first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_is_compared_with_the_last_ones() {
+    let mut scene = Scene::new();
+    let names: Vec<_> = (0..1_000).map(|n| format!("A{n}")).collect();
+    let reads: Vec<_> = names.iter().map(|name| scene.ask_within(name, 50)).collect();
+    // One of the last, one of long ago, and the latter once more.
+    let again = [&names[900], &names[0], &names[0]].map(|name| scene.ask_within(name, 50));
+    assert_eq!(scene.wire.in_flight(), 1_001);
+    scene.receive(1_001).await;
+    let replies: String = (0..=1_000).map(|n| format!("+{n}\r\n")).collect();
+    scene.reply(&replies).await;
+    for (n, read) in reads.into_iter().enumerate() {
+        assert_eq!(soon(read).await, text(&n.to_string()));
+    }
+    for (read, n) in again.into_iter().zip(["900", "1000", "1000"]) {
+        assert_eq!(soon(read).await, text(n));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_read_that_was_given_up_is_taken_up_while_it_is_not_written() {
     let mut scene = Scene::with_room(64);
     let large = "x".repeat(1_000);
