@@ -117,6 +117,8 @@ pub async fn run_variant(variant: Variant, seed: u64, lasts: Duration, bug: Opti
     let healed = rig.clock.now();
     sleep(calm).await;
     let over = rig.clock.now();
+    // Writes under way end with nobody knowing how, and no later write of their rows makes that good.
+    rig.links.iter().for_each(|(database, _)| database.cut());
     rig.stop().await?;
     sleep(variant.settles_within()).await;
     rig.sweep().await?;
