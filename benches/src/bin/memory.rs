@@ -35,7 +35,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let entry = match which.as_str() {
         "store" => {
-            // What a store and its connection take with any capacity is not an entry's, nor what the first one takes for all.
+            // What a store and its connection take with any capacity is not an entry's, nor what the first one takes for
+            // all.
             store(&rows, 1).await?;
             let (least, few) = store(&rows, 1).await?;
             let (most, many) = store(&rows, CAPACITY).await?;

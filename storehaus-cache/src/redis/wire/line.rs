@@ -171,9 +171,8 @@ impl Answer {
 
     pub(super) fn is_nobodys(&self) -> bool {
         match self {
-            Self::One(first, others) => once(first).chain(others).all(|caller| caller.sender.is_closed()),
             Self::Many(sender, ..) => sender.is_closed(),
-            Self::Nobody => true,
+            Self::One(..) | Self::Nobody => self.callers().all(|caller| caller.sender.is_closed()),
         }
     }
 

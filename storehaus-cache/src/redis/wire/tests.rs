@@ -25,6 +25,19 @@ impl Scene {
         Self { wire, server, driver: tokio::spawn(driver) }
     }
 
+    /// A wire whose task has met the end of the room while it wrote a command.
+    async fn stuck() -> (Self, Asked<Value>) {
+        let scene = Self::with_room(64);
+        let stuck = scene.ask_large().await;
+        (scene, stuck)
+    }
+
+    async fn ask_large(&self) -> Asked<Value> {
+        let large = self.ask(&"x".repeat(10_000));
+        advance(Duration::from_millis(1)).await;
+        large
+    }
+
     fn ask(&self, name: &str) -> Asked<Value> {
         self.wire.ask(|out| command(out, &[name.as_bytes()])).unwrap()
     }
@@ -130,14 +143,9 @@ async fn each_command_has_its_own_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_holds_while_nothing_can_be_written() {
-    let scene = Scene::with_room(64);
-    let large = "x".repeat(10_000);
-    let stuck = scene.ask(&large);
-    // The task has met the end of the room.
-    advance(Duration::from_millis(1)).await;
+    let (scene, _stuck) = Scene::stuck().await;
     assert_eq!(soon(scene.ask_within("A", 50)).await, Err(Cut::TimedOut));
     assert_eq!(soon(scene.ask_within("B", 50)).await, Err(Cut::TimedOut));
-    drop(stuck);
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,12 +190,8 @@ async fn who_shares_a_read_has_a_deadline_and_an_end_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn the_deadline_of_who_shares_a_read_holds_while_nothing_can_be_written() {
-    let scene = Scene::with_room(64);
-    let large = "x".repeat(1_000);
-    let _stuck = scene.ask(&large);
-    // The task has met the end of the room.
-    advance(Duration::from_millis(1)).await;
-    let first = scene.ask_within("A", 500);
+    let (scene, _stuck) = Scene::stuck().await;
+    let _first = scene.ask_within("A", 500);
     // It has set its alarm.
     advance(Duration::from_millis(1)).await;
     let start = Instant::now();
@@ -195,7 +199,6 @@ async fn the_deadline_of_who_shares_a_read_holds_while_nothing_can_be_written() 
     let waited = start.elapsed().as_millis();
     assert!((10..=12).contains(&waited), "{waited} ms");
     assert_eq!(scene.wire.in_flight(), 2);
-    drop(first);
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,11 +222,7 @@ async fn a_read_is_compared_with_the_last_ones() {
 
 #[tokio::test(start_paused = true)]
 async fn a_read_that_was_given_up_is_taken_up_while_it_is_not_written() {
-    let mut scene = Scene::with_room(64);
-    let large = "x".repeat(1_000);
-    let stuck = scene.ask(&large);
-    // The task has met the end of the room.
-    advance(Duration::from_millis(1)).await;
+    let (mut scene, stuck) = Scene::stuck().await;
     assert_eq!(soon(scene.ask_within("A", 50)).await, Err(Cut::TimedOut));
     let again = scene.ask_within("A", 50);
     assert_eq!(scene.wire.in_flight(), 2);
@@ -232,8 +231,7 @@ async fn a_read_that_was_given_up_is_taken_up_while_it_is_not_written() {
     assert_eq!(soon(again).await, text("a"));
     assert_eq!(soon(stuck).await, text("x"));
     // Answers that nobody asked for take the place of those who wait, and nobody joins them there.
-    let stuck = scene.ask(&large);
-    advance(Duration::from_millis(1)).await;
+    let stuck = scene.ask_large().await;
     let robbed = scene.ask_within("A", 50);
     scene.reply("+x\r\n+?\r\n").await;
     assert_eq!((soon(stuck).await, soon(robbed).await), (text("x"), text("?")));
